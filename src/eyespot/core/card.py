@@ -1,0 +1,117 @@
+"""Card: all that is known of a trained network except its numbers. ``card.json`` in every bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from eyespot.core.graph import Graph
+from eyespot.core.pixels import Preprocess
+from eyespot.errors import BundleError, EyespotError
+
+FORMAT = 1  # raised when an older eyespot could not read a newer card
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A measured or published figure: 'top1' 71.878 on 'ImageNet-1K val', and who says so."""
+
+    name: str
+    value: float
+    data: str
+    source: str
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Name, structure, pixels, labels' header, files, figures, licence.
+
+    name is ``architecture.recipe``; ``arguments`` redraw the same graph with ``arch.draw(architecture, **arguments)``,
+    but the graph itself travels too, so that a bundle outlives changes of the drawing. ``files`` maps each other file
+    of the bundle to its sha256.
+    """
+
+    name: str
+    architecture: str
+    arguments: Mapping[str, Any]
+    graph: Graph
+    preprocess: Preprocess
+    task: str = "classify"
+    precision: str = "float32"
+    labels_source: str = ""
+    background: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    parent: str | None = None
+    licence: str = ""
+    source: str = ""
+    description: str = ""
+
+    def with_files(self, files: Mapping[str, str]) -> Card:
+        """The same card for these files."""
+        return replace(self, files=dict(files))
+
+    def to_text(self) -> str:
+        """The text of ``card.json``."""
+        data: dict[str, Any] = {"format": FORMAT}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in ("graph", "preprocess"):
+                value = value.to_json()
+            elif f.name == "metrics":
+                value = [_metric_json(m) for m in value]
+            elif isinstance(value, Mapping):
+                value = dict(value)
+            data[f.name] = value
+        graph = json.dumps(data.pop("graph"), separators=(",", ":"))
+        head = json.dumps(data, indent=2, ensure_ascii=False)
+        return f'{head[:-2]},\n  "graph": {graph}\n}}\n'
+
+    @classmethod
+    def from_text(cls, text: str) -> Card:
+        """The card that ``to_text`` wrote. BundleError, in one line, for anything else."""
+        try:
+            data = json.loads(text)
+            version = data.pop("format")
+            if not isinstance(version, int) or version > FORMAT:
+                raise BundleError(f"card.json has format {version}, this eyespot reads up to {FORMAT}; upgrade eyespot")
+            unknown = data.keys() - {f.name for f in fields(cls)}
+            if unknown:
+                raise BundleError(f"card.json has unknown fields {', '.join(sorted(unknown))}; upgrade eyespot")
+            data["graph"] = Graph.from_json(data["graph"])
+            data["preprocess"] = Preprocess.from_json(data["preprocess"])
+            data["metrics"] = tuple(_metric(m) for m in data["metrics"])
+            card = cls(**data)
+        except EyespotError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BundleError(
+                f"card.json is not a card: {type(error).__name__}: {error}; import the weights again"
+            ) from None
+        card._check()
+        return card
+
+    def _check(self) -> None:
+        strings = (self.name, self.architecture, self.task, self.precision, self.licence, self.source)
+        if not all(isinstance(s, str) for s in strings) or not isinstance(self.files, Mapping):
+            raise BundleError("card.json: name, architecture, task, precision, licence and source must be text")
+        for name, digest in self.files.items():
+            if not name or name != name.replace("\\", "/").rsplit("/", 1)[-1] or name.startswith("."):
+                raise BundleError(f"card.json names the file {name!r}; a bundle's files lie beside its card")
+            if not isinstance(digest, str) or len(digest) != 64:
+                raise BundleError(f"card.json: {name} has no sha256")
+
+
+def _metric_json(metric: Metric) -> dict[str, Any]:
+    data = {f.name: getattr(metric, f.name) for f in fields(metric)}
+    if metric.interval is None:
+        del data["interval"]
+    return data
+
+
+def _metric(data: Mapping[str, Any]) -> Metric:
+    interval = data.get("interval")
+    return Metric(**{**data, "interval": tuple(interval) if interval is not None else None})

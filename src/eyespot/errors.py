@@ -1,0 +1,75 @@
+"""Every exception that eyespot raises on purpose.
+
+    EyespotError            the base: catch it to catch all of them; its text is one line for a person
+    ├── UsageError          the caller asked for something that cannot be (exit code 2)
+    │   └── UnknownName     no architecture, model, bundle or label has that name; says the nearest ones
+    ├── GraphError          a network that cannot be drawn: shapes that do not meet, names that repeat
+    ├── WeightsError        a weights file that is damaged, unsafe, or does not fit the network
+    │   └── UnsafeFile      the file asks for something that a file of tensors has no business with
+    ├── BundleError         a bundle that is damaged, incomplete or from a newer eyespot
+    │   └── HashMismatch    a file is not the one that its card promises
+    ├── PictureError        bytes that are not a picture we can (or will) decode
+    ├── FetchError          something could not be fetched: offline, not found, too large
+    ├── MissingExtra        an optional dependency is needed; says which extra brings it
+    └── RuntimeFailure      the inference runtime refused or failed
+
+Every message says what came, what was needed and what to do, in that order.
+"""
+
+
+class EyespotError(Exception):
+    """Base of every error that eyespot raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(EyespotError):
+    """The caller asked for something that cannot be."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """No architecture, model or bundle has that name."""
+
+
+class GraphError(EyespotError):
+    """A network that cannot be drawn."""
+
+
+class WeightsError(EyespotError):
+    """A weights file that is damaged, unsafe, or does not fit the network."""
+
+
+class UnsafeFile(WeightsError):
+    """A file that asks for more than a file of tensors may."""
+
+
+class BundleError(EyespotError):
+    """A bundle that is damaged, incomplete or newer than this eyespot."""
+
+
+class HashMismatch(BundleError):
+    """A file whose sha256 is not the one its card promises."""
+
+
+class PictureError(EyespotError):
+    """Bytes that are not a picture we can, or will, decode."""
+
+
+class FetchError(EyespotError):
+    """Something could not be fetched."""
+
+
+class MissingExtra(EyespotError):
+    """An optional dependency is needed and absent."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs an optional dependency; run: pip install 'eyespot[{extra}]'")
+        self.extra = extra
+
+
+class RuntimeFailure(EyespotError):
+    """The inference runtime refused a model or failed on a batch."""

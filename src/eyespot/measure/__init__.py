@@ -1,0 +1,1 @@
+"""Floor 5: measured figures of a bundle."""

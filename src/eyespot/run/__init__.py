@@ -1,0 +1,1 @@
+"""Floor 4: sessions on a runtime, and prediction with them."""
