@@ -290,6 +290,20 @@ class Slice(Op):
 
 
 @dataclass(frozen=True, slots=True)
+class PadChannels(Op):
+    """Channels of zeros before and after the map's own (the parameter-free shortcut of CIFAR ResNets)."""
+
+    kind: ClassVar[str] = "pad_channels"
+    before: int = 0
+    after: int = 0
+
+    def infer(self, inputs: Sequence[Shape]) -> Shape:
+        if self.before < 0 or self.after < 0:
+            raise GraphError(f"pad_channels: cannot add {self.before} and {self.after} channels")
+        return self.before + inputs[0][0] + self.after, *inputs[0][1:]
+
+
+@dataclass(frozen=True, slots=True)
 class Shuffle(Op):
     """Channel shuffle: read the channels as a (groups, n) table and store it transposed (ShuffleNet)."""
 
@@ -342,7 +356,7 @@ VOCABULARY: Mapping[str, type[Op]] = {
     op.kind: op
     for op in (
         Conv2d, ConvTranspose2d, BatchNorm, Activation, MaxPool, AvgPool, GlobalAvgPool, Flatten, Linear,
-        Add, Mul, Concat, Slice, Shuffle, Resize, Softmax, Dropout, DropPath,
+        Add, Mul, Concat, Slice, PadChannels, Shuffle, Resize, Softmax, Dropout, DropPath,
     )
 }  # fmt: skip
 

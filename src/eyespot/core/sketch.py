@@ -207,6 +207,10 @@ class Sketch:
         """Some of the channels."""
         return self.add(name, ops.Slice(start, stop), x)
 
+    def pad_channels(self, name: str, x: Map, before: int, after: int) -> Map:
+        """Channels of zeros before and after."""
+        return self.add(name, ops.PadChannels(before, after), x)
+
     def shuffle(self, name: str, x: Map, groups: int) -> Map:
         """Channel shuffle."""
         return self.add(name, ops.Shuffle(groups), x)

@@ -1,0 +1,115 @@
+"""The blocks that families share, as plain functions that draw on a Sketch and return the map they end in.
+
+Each takes the sketch, the name of its scope, the map it reads, its output channels and a ``Style``. Inside a scope the
+names are always ``conv``, ``norm`` and ``act``. Padding is the sketch's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from eyespot.arch.variant import Size
+from eyespot.core.ops import ActivationName
+from eyespot.core.sketch import Map, PaddingRule, Sketch
+from eyespot.errors import UsageError
+
+
+class Style(NamedTuple):
+    """What all layers of a network have in common: the activation (None: linear) and batch norm's epsilon."""
+
+    act: ActivationName | None = "relu"
+    eps: float = 1e-5
+
+    @property
+    def linear(self) -> Style:
+        """The same without an activation."""
+        return Style(None, self.eps)
+
+
+class Squeeze(NamedTuple):
+    """A squeeze-excite branch: its reduced channels, the activation between its two layers, and its gate."""
+
+    channels: int
+    act: ActivationName
+    gate: ActivationName
+
+
+def sketch(size: Size, padding: PaddingRule) -> Sketch:
+    """An empty drawing for an RGB picture of this size. UsageError when it is not one."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise UsageError(f"size {size} is not a picture; give a side, or (height, width), of at least 1 pixel")
+    return Sketch((3, height, width), padding=padding)
+
+
+def round_channels(channels: float, divisor: int = 8) -> int:
+    """The nearest multiple of ``divisor``, but never under 90 % of ``channels``: every MobileNet's width rounding."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def conv_norm_act(
+    s: Sketch, name: str, x: Map, channels: int, style: Style, *, kernel: int = 1, stride: int = 1
+) -> Map:
+    """Convolution, batch norm, activation."""
+    with s.scope(name):
+        x = s.conv("conv", x, channels, kernel=kernel, stride=stride)
+        return s.act("act", s.norm("norm", x, eps=style.eps), style.act)
+
+
+def depthwise_norm_act(s: Sketch, name: str, x: Map, style: Style, *, kernel: int = 3, stride: int = 1) -> Map:
+    """Depthwise convolution, batch norm, activation."""
+    with s.scope(name):
+        x = s.depthwise("conv", x, kernel=kernel, stride=stride)
+        return s.act("act", s.norm("norm", x, eps=style.eps), style.act)
+
+
+def depthwise_separable(s: Sketch, name: str, x: Map, channels: int, style: Style, *, stride: int = 1) -> Map:
+    """MobileNet V1's block: 3×3 per channel, then 1×1 across channels (1704.04861, figure 3)."""
+    with s.scope(name):
+        x = depthwise_norm_act(s, "depthwise", x, style, stride=stride)
+        return conv_norm_act(s, "pointwise", x, channels, style)
+
+
+def squeeze_excite(s: Sketch, x: Map, squeeze: Squeeze) -> Map:
+    """Each channel of ``x`` times a gate that the means of all channels decide (1709.01507)."""
+    with s.scope("squeeze_excite"):
+        y = s.global_pool("pool", x)
+        y = s.act("act", s.conv("reduce", y, squeeze.channels, bias=True), squeeze.act)
+        y = s.act("gate", s.conv("expand", y, x.channels, bias=True), squeeze.gate)
+        return s.mul("scale", x, y)
+
+
+def inverted_residual(
+    s: Sketch,
+    name: str,
+    x: Map,
+    channels: int,
+    style: Style,
+    *,
+    expanded: int,
+    kernel: int = 3,
+    stride: int = 1,
+    squeeze: Squeeze | None = None,
+    drop_path: float = 0.0,
+) -> Map:
+    """MobileNetV2's bottleneck (1801.04381, table 1); with ``squeeze``, MobileNetV3's and EfficientNet's MBConv.
+
+    1×1 to ``expanded`` channels (left out when there already are as many), depthwise, squeeze-excite, linear 1×1 to
+    ``channels``; the input is added when it has the output's shape.
+    """
+    with s.scope(name):
+        y = x if expanded == x.channels else conv_norm_act(s, "expand", x, expanded, style)
+        y = depthwise_norm_act(s, "depthwise", y, style, kernel=kernel, stride=stride)
+        if squeeze is not None:
+            y = squeeze_excite(s, y, squeeze)
+        y = conv_norm_act(s, "project", y, channels, style.linear)
+        if stride != 1 or x.channels != channels:
+            return y
+        return s.sum("add", x, s.drop_path("drop_path", y, drop_path))
+
+
+def classify(s: Sketch, x: Map, classes: int, dropout: float) -> Map:
+    """The head that most families share: mean over the map, dropout, a linear layer called ``classifier``."""
+    x = s.flatten("flatten", s.global_pool("pool", x))
+    return s.linear("classifier", s.dropout("dropout", x, dropout), classes)

@@ -1,0 +1,80 @@
+"""Every network by its name. A family is a file beside this one; its variants' names begin with the file's name.
+
+Node names are a public contract: dotted, a role and then ``conv``, ``norm`` or ``act`` (``stem.conv``,
+``stage2.block1.expand.norm``), and the same for every padding, size and number of classes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any
+
+from eyespot.arch.variant import Published, Variant
+from eyespot.core.graph import Graph
+from eyespot.errors import UnknownName, UsageError
+
+__all__ = ["FAMILIES", "Published", "Variant", "draw", "variant", "variants"]
+
+FAMILIES = ("mobilenet_v2",)
+
+
+def variants() -> Mapping[str, Variant]:
+    """Every variant of every family by name, in the families' order; nothing is drawn."""
+    return MappingProxyType({name: v for family in FAMILIES for name, v in _family(family).items()})
+
+
+def variant(name: str) -> Variant:
+    """One variant. UnknownName, with the nearest names, when there is none."""
+    for family in FAMILIES:  # so that one name imports one file
+        if name.startswith(family) and name in (rows := _family(family)):
+            return rows[name]
+    known = list(variants())
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
+    raise UnknownName(f"no architecture is called {name!r}; the nearest are {', '.join(near)}")
+
+
+def draw(name: str, arguments: Mapping[str, object] = MappingProxyType({})) -> Graph:
+    """The network of that name: ``draw("mobilenet_v2_1.0", {"classes": 10, "size": 160})``.
+
+    arguments: keywords of the family's function, over the variant's own. UnknownName for a name that is not in the
+    catalogue, UsageError for an argument that the family does not take or a value of the wrong kind, GraphError for a
+    picture too small for the network.
+    """
+    v = variant(name)
+    defaults: dict[str, Any] = v.function.__kwdefaults__ or {}
+    for key, value in arguments.items():
+        if key not in defaults:
+            raise UsageError(f"{name} takes no argument {key!r}; it takes {', '.join(sorted(defaults))}")
+        _check(name, key, value, defaults[key])
+    return v.function(**{**v.arguments, **arguments})
+
+
+def _family(family: str) -> dict[str, Variant]:
+    module = import_module(f"eyespot.arch.{family}")
+    table: Mapping[str, tuple[Callable[..., Graph], Mapping[str, object]]] = module.VARIANTS
+    rows: tuple[Published, ...] = module.PUBLISHED
+    return {
+        name: Variant(name, family, function, arguments, tuple(row for row in rows if row.variant == name))
+        for name, (function, arguments) in table.items()
+    }
+
+
+def _check(name: str, key: str, value: object, default: object) -> None:
+    """Refuses a value that is not of its default's kind; arguments come from cards and command lines."""
+    if key == "size":
+        sides = (value, value) if isinstance(value, int) else value
+        legal = isinstance(sides, (list, tuple)) and len(sides) == 2 and all(type(n) is int for n in sides)
+        wanted = "an integer or a pair (height, width)"
+    elif isinstance(default, (bool, str)):
+        legal, wanted = isinstance(value, type(default)), "true or false" if isinstance(default, bool) else "text"
+    elif isinstance(default, int):
+        legal, wanted = type(value) is int and value > 0, "a positive integer"
+    else:
+        legal = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+        wanted = "a number, zero or more"
+    if not legal:
+        raise UsageError(f"{name}: {key} is {value!r}; it must be {wanted}")

@@ -1,0 +1,75 @@
+"""MobileNetV2: Inverted Residuals and Linear Bottlenecks (Sandler et al. 2018, arXiv 1801.04381), table 2.
+
+Taps are the last block of each stride: stage1 at 2, stage2 at 4, stage3 at 8, stage5 at 16, stage7 at 32.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from eyespot.arch.blocks import Style, classify, conv_norm_act, inverted_residual, round_channels, sketch
+from eyespot.arch.variant import Published, Size
+from eyespot.core.graph import Graph
+from eyespot.core.sketch import PaddingRule
+
+
+class Stage(NamedTuple):
+    """A row of table 2: ``repeats`` bottlenecks, of which the first has the stride. tap: the stride that ends here."""
+
+    expansion: int
+    channels: int
+    repeats: int
+    stride: int
+    tap: int | None = None
+
+
+TABLE_2 = (
+    Stage(expansion=1, channels=16, repeats=1, stride=1, tap=2),
+    Stage(expansion=6, channels=24, repeats=2, stride=2, tap=4),
+    Stage(expansion=6, channels=32, repeats=3, stride=2, tap=8),
+    Stage(expansion=6, channels=64, repeats=4, stride=2),
+    Stage(expansion=6, channels=96, repeats=3, stride=1, tap=16),
+    Stage(expansion=6, channels=160, repeats=3, stride=2),
+    Stage(expansion=6, channels=320, repeats=1, stride=1, tap=32),
+)
+
+
+def mobilenet_v2(
+    *,
+    width: float = 1.0,
+    size: Size = 224,
+    classes: int = 1000,
+    padding: PaddingRule = "symmetric",
+    eps: float = 1e-5,
+    dropout: float = 0.2,
+) -> Graph:
+    """MobileNetV2 at a width multiplier. torchvision's weights as it stands; TensorFlow's with 'same' and eps 1e-3."""
+    style = Style("relu6", eps)
+    s = sketch(size, padding)
+    x = conv_norm_act(s, "stem", s.input, round_channels(32 * width), style, kernel=3, stride=2)
+    for i, row in enumerate(TABLE_2, 1):
+        with s.scope(f"stage{i}"):
+            for j in range(1, row.repeats + 1):
+                x = inverted_residual(
+                    s, f"block{j}", x, round_channels(row.channels * width), style,
+                    expanded=row.expansion * x.channels, stride=row.stride if j == 1 else 1,
+                )  # fmt: skip
+        if row.tap:
+            s.tap(row.tap, x)
+    # The paper narrows the last convolution for no multiplier below one.
+    x = conv_norm_act(s, "head", x, round_channels(1280 * max(width, 1.0)), style)
+    return s.graph(classify(s, x, classes, dropout))
+
+
+VARIANTS = {
+    "mobilenet_v2_0.35": (mobilenet_v2, {"width": 0.35}),
+    "mobilenet_v2_0.5": (mobilenet_v2, {"width": 0.5}),
+    "mobilenet_v2_0.75": (mobilenet_v2, {"width": 0.75}),
+    "mobilenet_v2_1.0": (mobilenet_v2, {"width": 1.0}),
+    "mobilenet_v2_1.3": (mobilenet_v2, {"width": 1.3}),
+    "mobilenet_v2_1.4": (mobilenet_v2, {"width": 1.4}),
+}
+
+PUBLISHED: tuple[Published, ...] = (
+    Published("mobilenet_v2_1.0", 224, "3504872", "0.301G", "torchvision 0.29.2, MobileNet_V2_Weights"),
+)
