@@ -1,0 +1,109 @@
+"""Published cards: what is known of weights that other people publish, before anyone has them.
+
+Each file of ``index/`` is a JSON list for one publisher. An entry names the file by its sha256, so that ``import``
+recognises it whatever it is called, and, where there is one, a place to get it: an installed distribution or a URL.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from eyespot.core.card import Metric
+from eyespot.core.labels import Labels
+from eyespot.core.pixels import Preprocess
+from eyespot.errors import BundleError, HashMismatch
+
+LABEL_SETS: Mapping[str, str] = {
+    "imagenet_1k": "ImageNet-1K (WordNet ids)",
+    "cifar10": "CIFAR-10",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One published file of weights. ``scheme`` None: unnamed tensors, matched in order of execution."""
+
+    name: str
+    architecture: str
+    arguments: Mapping[str, Any]
+    scheme: str | None
+    preprocess: Preprocess
+    labels: str
+    sha256: str
+    background: bool = False
+    distribution: str | None = None
+    file: str | None = None
+    url: str | None = None
+    metrics: tuple[Metric, ...] = ()
+    licence: str = ""
+    source: str = ""
+    description: str = ""
+    fingerprint: str = field(default="", compare=False)
+
+
+@cache
+def published() -> Mapping[str, Published]:
+    """All published cards by name."""
+    found: dict[str, Published] = {}
+    for file in sorted((resources.files("eyespot.bundle") / "index").iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".json"):
+            for entry in json.loads(file.read_text(encoding="utf-8")):
+                card = _published(entry)
+                if card.name in found:
+                    raise BundleError(f"index/{file.name}: two published cards are called {card.name}")
+                found[card.name] = card
+    return found
+
+
+def by_sha256(digest: str) -> Published | None:
+    """The card of a file, recognised by its bytes."""
+    return next((card for card in published().values() if card.sha256 == digest), None)
+
+
+def label_set(name: str, *, background: bool = False) -> Labels:
+    """One of the label sets that ship with eyespot (``LABEL_SETS``)."""
+    text = (resources.files("eyespot.bundle") / "labels" / f"{name}.txt").read_text(encoding="utf-8")
+    return Labels.from_text(text, source=LABEL_SETS[name], background=background)
+
+
+def installed_file(card: Published) -> Path | None:
+    """The published file inside its installed distribution; None when that is not installed.
+
+    The distribution's code is never imported. HashMismatch when the file is not the published one.
+    """
+    if card.distribution is None or card.file is None:
+        return None
+    from importlib import metadata
+
+    from eyespot.bundle.store import sha256
+
+    try:
+        found = metadata.distribution(card.distribution)
+    except metadata.PackageNotFoundError:
+        return None
+    path = Path(str(found.locate_file(card.file)))
+    if not path.is_file():
+        raise BundleError(f"the distribution {card.distribution} holds no {card.file}; install it again")
+    digest = sha256(path)
+    if digest != card.sha256:
+        raise HashMismatch(
+            f"{card.file} of the distribution {card.distribution} has sha256 {digest[:12]}…, "
+            f"{card.sha256[:12]}… was published; install it again"
+        )
+    return path
+
+
+def _published(entry: Mapping[str, Any]) -> Published:
+    import hashlib
+
+    values: dict[str, Any] = dict(entry)
+    values["preprocess"] = Preprocess.from_json(entry["preprocess"])
+    values["metrics"] = tuple(Metric(**metric) for metric in entry.get("metrics", ()))
+    text = json.dumps(entry, sort_keys=True)
+    return Published(**values, fingerprint=hashlib.sha256(text.encode()).hexdigest()[:12])

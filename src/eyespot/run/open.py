@@ -1,0 +1,38 @@
+"""Opens a bundle on a runtime, with as many threads as the work wants."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal, get_args
+
+from eyespot.bundle.store import Bundle
+from eyespot.errors import UsageError
+from eyespot.run.session import Session
+
+Runtime = Literal["onnxruntime", "reference"]
+
+
+def cores() -> int:
+    """The cores that this process may use (containers and taskset counted in)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def open_session(bundle: Bundle, *, runtime: str = "onnxruntime", threads: int | None = None) -> Session:
+    """A session; close it, or use ``with``.
+
+    threads: inside one call. None is for latency, one picture at a time: every core, up to eight, past which light
+    networks gain nothing. For throughput open it with 1 and call it from as many threads as there are cores.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"{threads} threads cannot run anything; pass 1 or more")
+    if runtime == "onnxruntime":
+        from eyespot.run.ort import OrtSession
+
+        return OrtSession(bundle.model(), threads=threads or min(cores(), 8))
+    if runtime == "reference":
+        from eyespot.run.numpy_session import NumpySession
+
+        return NumpySession(bundle)
+    raise UsageError(f"there is no runtime {runtime!r}; choose one of {', '.join(get_args(Runtime))}")

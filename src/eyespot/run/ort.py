@@ -1,0 +1,58 @@
+"""A session on ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from eyespot.errors import RuntimeFailure
+from eyespot.run.session import ClosingSession, TensorSpec
+
+_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+
+
+class OrtSession(ClosingSession):
+    """An ONNX model on the CPU, with ``threads`` inside one call."""
+
+    def __init__(self, model: bytes, *, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors reach us as exceptions; warnings are for the people who lower graphs
+        try:
+            self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions have no common base below Exception
+            raise RuntimeFailure(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {_line(error)}") from None
+        self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
+        self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
+        self._output = [self.outputs[0].name]
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Logits (n, outputs) of prepared pictures."""
+        if self._session is None:
+            raise RuntimeFailure("this session is closed; open another one")
+        try:
+            logits: NDArray[np.float32] = self._session.run(self._output, {self.inputs[0].name: batch})[0]
+        except Exception as error:
+            wanted = self.inputs[0]
+            raise RuntimeFailure(
+                f"ONNX Runtime failed on {batch.dtype} {batch.shape}; it needs {wanted.dtype} {wanted.shape}: "
+                f"{_line(error)}"
+            ) from None
+        return logits
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        self._session = None
+
+
+def _spec(value: Any) -> TensorSpec:
+    shape = tuple(n if isinstance(n, int) else None for n in value.shape)
+    return TensorSpec(value.name, _DTYPES.get(value.type, value.type), shape)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
