@@ -19,8 +19,39 @@ Picture: TypeAlias = "str | Path | bytes | bytearray | memoryview | PIL.Image.Im
 
 MAX_FILE_BYTES = 512 << 20
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif .mpo "
-    ".ppm .pgm .pbm .pnm .jp2 .j2k .jpf .jpx .ico .icns .psd .qoi .tga".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".tif",
+        ".tiff",
+        ".avif",
+        ".avifs",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".mpo",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".j2k",
+        ".jpf",
+        ".jpx",
+        ".ico",
+        ".icns",
+        ".psd",
+        ".qoi",
+        ".tga",
+    ]
 )
 
 

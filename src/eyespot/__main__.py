@@ -1,0 +1,5 @@
+"""``python -m eyespot`` is ``eyespot``."""
+
+from eyespot.cli.main import main
+
+main()

@@ -1,0 +1,193 @@
+"""``eyespot classify``: pictures to labels."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from eyespot.cli import terminal
+from eyespot.errors import UsageError
+
+if TYPE_CHECKING:
+    from eyespot.run.many import Outcome
+    from eyespot.run.pictures import Picture
+    from eyespot.run.predict import Model
+    from eyespot.run.sink import Sink
+
+_LISTED = 20  # unreadable files named at the end; all of them stand among the results
+
+
+@click.command("classify")
+@click.argument("pictures", nargs=-1, required=True)
+@click.option("--model", "-m", help="A model's name or a bundle's directory.  [default: ImageNet, else the built-in]")
+@click.option("--top", "-k", default=5, show_default=True, type=click.IntRange(1), help="Labels per picture.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per picture, on a terminal too.")
+@click.option("--recursive", "-r", is_flag=True, help="Folders inside folders too.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="Write to this .jsonl, .csv or .parquet; goes on.")
+@click.option("--runtime", default="onnxruntime", show_default=True, type=click.Choice(["onnxruntime", "reference"]))
+@click.option("--workers", type=click.IntRange(1), help="Pictures at the same time.  [default: one per core]")
+def command(
+    pictures: tuple[str, ...],
+    model: str | None,
+    top: int,
+    as_json: bool,
+    recursive: bool,
+    out: Path | None,
+    runtime: str,
+    workers: int | None,
+) -> int:
+    """Says what is on PICTURES: files, folders, URLs, or - for standard input.
+
+    In a pipe, or with --json, each line is a JSON object; a picture that cannot be read has an "error" in its place,
+    and the exit code is 1. With --out, a job that was stopped goes on where it was when the same command is run again.
+    """
+    if pictures.count("-") > 1:
+        raise UsageError("- stands for one picture on standard input; it can be given once")
+    from eyespot.run.predict import load
+
+    many = len(pictures) > 1 or Path(pictures[0]).is_dir()
+    opened = load(model, runtime=runtime, threads=1 if many else None)
+    _say_what_it_knows(opened, asked=model)
+    top = min(top, len(opened.bundle.labels))
+    if out is not None:
+        return _to_file(opened, pictures, recursive=recursive, out=out, top=top, workers=workers)
+    if as_json or not sys.stdout.isatty():
+        return _to_pipe(opened, pictures, recursive=recursive, top=top, workers=workers)
+    return _to_terminal(opened, pictures, recursive=recursive, top=top, workers=workers)
+
+
+def _to_pipe(model: Model, pictures: tuple[str, ...], *, recursive: bool, top: int, workers: int | None) -> int:
+    from eyespot.run.sink import json_text
+
+    count = failed = 0
+    for outcome in _outcomes(model, _inputs(pictures, recursive=recursive), workers=workers):
+        record = outcome.to_json(top)
+        count += 1
+        failed += "error" in record
+        click.echo(json_text(record))
+    if not count:
+        raise UsageError(_nothing(pictures, recursive=recursive))
+    return min(failed, 1)
+
+
+def _to_terminal(model: Model, pictures: tuple[str, ...], *, recursive: bool, top: int, workers: int | None) -> int:
+    total = sum(1 for _ in _inputs(pictures, recursive=recursive))
+    if not total:
+        raise UsageError(_nothing(pictures, recursive=recursive))
+    progress = terminal.Progress(total)
+    listed: list[tuple[str, str]] = []
+    failed = 0
+    for outcome in _outcomes(model, _inputs(pictures, recursive=recursive), workers=workers):
+        record = outcome.to_json(top)
+        if "error" in record:
+            failed += 1
+            listed += [(record["image"], record["error"])] if failed <= _LISTED else []
+        else:
+            progress.above(_block(record) if total <= 10 else _row(record))
+        progress.step()
+    progress.clear()
+    if total > 10:
+        click.echo(progress.summary(), err=True)
+    return _list_failures(listed, failed)
+
+
+def _to_file(
+    model: Model, pictures: tuple[str, ...], *, recursive: bool, out: Path, top: int, workers: int | None
+) -> int:
+    from eyespot.run.sink import Sink
+
+    if "-" in pictures:
+        raise UsageError("--out needs pictures that can be found again; - is read only once")
+    with Sink(out, model=model.bundle.card.name, top=top) as sink:
+        earlier = sink.done.count
+        if earlier:
+            click.echo(f"{out} holds {earlier:,} results; going on from there", err=True)
+        total = sum(1 for _ in _inputs(pictures, recursive=recursive)) if sys.stderr.isatty() else None
+        progress = terminal.Progress(total, done=earlier)
+        listed: list[tuple[str, str]] = []
+        for outcome in _outcomes(model, _left(pictures, sink, recursive=recursive), workers=workers):
+            record = outcome.to_json(top)
+            sink.write(record)
+            if "error" in record and len(listed) < _LISTED:
+                listed.append((record["image"], record["error"]))
+            progress.step()
+        progress.clear()
+        click.echo(f"{progress.summary()} → {out}", err=True)
+        failed = sink.failed
+    return _list_failures(listed, failed, where=out)
+
+
+def _left(pictures: tuple[str, ...], sink: Sink, *, recursive: bool) -> Iterator[str]:
+    return (image for image in _inputs(pictures, recursive=recursive) if not sink.done.take(image))
+
+
+def _outcomes(model: Model, inputs: Iterator[str], *, workers: int | None) -> Iterator[Outcome]:
+    from dataclasses import replace
+
+    from eyespot.run.many import classify_many
+
+    def sources() -> Iterator[Picture]:
+        for image in inputs:
+            yield sys.stdin.buffer.read() if image == "-" else image
+
+    for outcome in classify_many(model, sources(), workers=workers):
+        yield replace(outcome, image="-") if outcome.image == "<bytes>" else outcome
+
+
+def _inputs(pictures: tuple[str, ...], *, recursive: bool) -> Iterator[str]:
+    from eyespot.run.pictures import walk
+
+    for picture in pictures:
+        if picture != "-" and os.path.isdir(picture):  # noqa: PTH112 - URLs and NUL bytes come here too
+            yield from walk(picture, recursive=recursive)
+        else:
+            yield picture
+
+
+def _nothing(pictures: tuple[str, ...], *, recursive: bool) -> str:
+    hint = "" if recursive else "; pass --recursive to look into the folders inside"
+    return f"there are no pictures in {', '.join(pictures)}{hint}"
+
+
+def _say_what_it_knows(model: Model, *, asked: str | None) -> None:
+    from eyespot.bundle.resolve import BUILT_IN
+
+    card = model.bundle.card
+    if asked is None and model.bundle.path.is_relative_to(BUILT_IN):
+        click.echo(
+            f"eyespot: answering with the built-in {card.name}, which knows {len(model.bundle.labels)} classes; "
+            "for the 1,000 of ImageNet: pip install 'eyespot[imagenet]'",
+            err=True,
+        )
+
+
+def _block(record: dict[str, object]) -> str:
+    rows = [
+        [f"  {p['probability']:6.1%}", terminal.bar(p["probability"]), p["label"], click.style(p["id"], dim=True)]
+        for p in record["top"]  # type: ignore[attr-defined]
+    ]
+    return click.style(str(record["image"]), bold=True) + "\n" + "\n".join("  ".join(row) for row in rows)
+
+
+def _row(record: dict[str, object]) -> str:
+    best = record["top"][0]  # type: ignore[index]
+    room = terminal.columns() - 40
+    name = terminal.fit(str(record["image"]), room)
+    return f"{name} {best['probability']:6.1%} {terminal.bar(best['probability'], 8)} {best['label'][:22]}"
+
+
+def _list_failures(listed: list[tuple[str, str]], count: int, *, where: Path | None = None) -> int:
+    if not count:
+        return 0
+    click.echo(f"{count:,} {'picture' if count == 1 else 'pictures'} could not be read:", err=True)
+    for image, error in listed:
+        click.echo(f"  {error}" if image in error else f"  {image}: {error}", err=True)
+    if count > len(listed):
+        place = f'; the lines of {where} with an "error" name them all' if where else ""
+        click.echo(f"  … and {count - len(listed):,} more{place}", err=True)
+    return 1

@@ -1,0 +1,55 @@
+"""The command line: finds the verb, and turns every error that is ours into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import cast
+
+import click
+
+from eyespot import __version__
+from eyespot.errors import EyespotError
+
+VERBS = ("classify", "evaluate", "import", "show", "verify")
+
+
+class _Verbs(click.Group):
+    """Imports a verb's file only when that verb is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module = import_module(f"eyespot.cli.{cmd_name}_" if cmd_name == "import" else f"eyespot.cli.{cmd_name}")
+        return cast("click.Command", module.command)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="eyespot")
+def cli() -> None:
+    """Puts an accurate light CNN on the hardware you have."""
+
+
+def main() -> None:
+    """Runs the command line: exit code 0 all well, 1 some input failed, 2 wrong usage, 130 interrupted."""
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("eyespot: interrupted; what was written stays", err=True)
+        sys.exit(130)
+    except EyespotError as error:
+        click.echo(f"eyespot: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our pipe went away; nothing is left to tell it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,60 @@
+"""Many pictures: decoding and inference overlap on all cores, memory stays flat, the order is kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from eyespot.errors import EyespotError
+from eyespot.image.results import Classification
+from eyespot.run.open import cores
+from eyespot.run.pictures import Picture, name_of
+from eyespot.run.predict import Model
+
+_AHEAD = 8  # pictures under way per worker: enough to hide one slow file, few enough that memory stays flat
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A picture that could not be classified, in its place among the results."""
+
+    image: str
+    error: str
+
+    def to_json(self, top: int = 5) -> dict[str, Any]:
+        """The record of this picture."""
+        return {"image": self.image, "error": self.error}
+
+
+Outcome = Classification | Failure
+
+
+def classify_many(model: Model, pictures: Iterable[Picture], *, workers: int | None = None) -> Iterator[Outcome]:
+    """Classifies pictures as they come and yields the outcomes in the same order.
+
+    Each worker takes one picture from its bytes to its label, so the model should be opened with ``threads=1``; Pillow
+    and ONNX Runtime both let other threads run meanwhile. A picture that cannot be read becomes a Failure; anything
+    else that goes wrong is raised. ``pictures`` may be endless: at most eight per worker are held.
+    """
+    workers = workers or cores()
+    waiting: deque[Future[Outcome]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="eyespot") as pool:
+        try:
+            for picture in pictures:
+                waiting.append(pool.submit(_classify, model, picture))
+                while len(waiting) >= workers * _AHEAD or (waiting and waiting[0].done()):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _classify(model: Model, picture: Picture) -> Outcome:
+    try:
+        return model(picture)
+    except EyespotError as error:
+        return Failure(name_of(picture), str(error))
