@@ -63,8 +63,8 @@ def evaluate(
             failures.append(outcome)
         else:
             ranks = [p.index for p in outcome.top(5)]
-            first += ranks[0] == example.index
-            fifth += example.index in ranks
+            first += ranks[0] == example.target
+            fifth += example.target in ranks
         step()
     count = len(data) - len(failures)
     return Accuracy(

@@ -17,15 +17,15 @@ class Example(NamedTuple):
     """One picture and the index of its label."""
 
     path: str
-    index: int
+    target: int
 
 
 def examples(data: Path, labels: Labels) -> list[Example]:
     """The labelled pictures of ``data``, in an order that is the same every time.
 
-    A folder: each folder in it is a class, called by a label's id or name (spaces, underscores and case do not matter).
-    A CSV: a column ``file``, and ``index`` (of the label, from 0) or ``label`` (its id or name); the pictures lie beside
-    it or in ``images/``. UsageError says which class or line does not fit.
+    A folder: each folder in it is a class, called by a label's id or name (spaces, underscores and case do not
+    matter). A CSV: a column ``file``, and ``index`` (of the label, from 0) or ``label`` (its id or name); the pictures
+    lie beside it or in ``images/``. UsageError says which class or line does not fit.
     """
     if data.is_dir():
         listing = data / "labels.csv"

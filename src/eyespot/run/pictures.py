@@ -18,41 +18,11 @@ if TYPE_CHECKING:
 Picture: TypeAlias = "str | Path | bytes | bytearray | memoryview | PIL.Image.Image | NDArray[np.uint8]"
 
 MAX_FILE_BYTES = 512 << 20
-SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".avif",
-        ".avifs",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".mpo",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".j2k",
-        ".jpf",
-        ".jpx",
-        ".ico",
-        ".icns",
-        ".psd",
-        ".qoi",
-        ".tga",
-    ]
-)
+_SUFFIXES = """
+    .jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif
+    .ppm .pgm .pbm .pnm .jp2 .j2k .jpf .jpx .ico .icns .psd .qoi .tga
+"""
+SUFFIXES = frozenset(_SUFFIXES.split())
 
 
 def is_url(text: str) -> bool:

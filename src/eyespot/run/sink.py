@@ -115,6 +115,7 @@ class Sink:
         self._file.seek(0)
         end = 0
         reader = self._csv_records if self._format == ".csv" else self._json_records
+        record: dict[str, Any] | None
         for record, end in reader():  # noqa: B007 - the last end is wanted
             if record is not None:
                 self._check(record)

@@ -1,0 +1,180 @@
+"""Makes a bundle of somebody's weights file: ``eyespot import``.
+
+What the file is, is taken from its published card when its sha256 has one, else from its tensors' names and shapes,
+else from the caller; nothing is matched by guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyespot.arch.catalogue import draw
+from eyespot.bundle.build import build
+from eyespot.bundle.published import Published, by_sha256, label_set
+from eyespot.bundle.store import Bundle, check_free, sha256
+from eyespot.core.card import Card
+from eyespot.core.graph import Graph
+from eyespot.core.labels import Labels
+from eyespot.core.pixels import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from eyespot.errors import UsageError
+from eyespot.lower.fold import fold_graph
+from eyespot.weights.checkpoint import read_tensors
+from eyespot.weights.names import by_order, identify, match
+
+# How pixels become numbers, by the names people know: (channels, scale, mean, std).
+PIXELS: Mapping[str, Preprocess] = {
+    "imagenet": Preprocess(mean=IMAGENET_MEAN, std=IMAGENET_STD),
+    "tf": Preprocess(scale=1.0, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)),
+    "lite": Preprocess(scale=1.0, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)),
+    "caffe": Preprocess(scale=1.0, channels="bgr", mean=(103.939, 116.779, 123.68)),
+    "unit": Preprocess(),
+    "raw": Preprocess(scale=1.0),
+}
+
+# What each source feeds its networks, where a file of it comes without a card.
+_SCHEME_PIXELS: Mapping[str, str] = {
+    "torchvision": "imagenet",
+    "timm": "imagenet",
+    "gluon": "imagenet",
+    "cifar_resnet": "imagenet",
+    "efficientnet_lite": "lite",
+    "keras": "tf",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the caller says of a file; None leaves it to the published card or to the file.
+
+    arguments are the architecture's (``{"size": 160}``); pixels is a name of ``PIXELS``; preprocess, when given, is the
+    whole contract. by_order: the tensors' names say nothing but come in order of execution.
+    """
+
+    architecture: str | None = None
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    scheme: str | None = None
+    by_order: bool = False
+    name: str | None = None
+    pixels: str | None = None
+    preprocess: Preprocess | None = None
+    labels: Labels | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A network with the file's tensors in it."""
+
+    architecture: str
+    arguments: Mapping[str, Any]
+    scheme: str | None
+    graph: Graph
+    weights: Mapping[str, NDArray[np.float32]]
+
+
+def adopt(
+    file: Path,
+    out: Path | None,
+    *,
+    published: Published | None = None,
+    request: Request = Request(),
+    replace: bool = False,
+) -> Bundle:
+    """Imports a weights file as a bundle at ``out``; None puts it into the cache under its name.
+
+    Raises:
+        WeightsError: a tensor is missing, left over or of the wrong shape; the message says which.
+        UsageError: the file alone does not say what it is; the message says what to pass.
+    """
+    if not file.is_file():
+        raise UsageError(f"{file} is not a file; pass the weights file to import")
+    digest = sha256(file)
+    card = published or by_sha256(digest)
+    if card is not None and request.architecture not in (None, card.architecture):
+        card = None  # the caller knows better, and then all of it
+    name = request.name or (card.name if card else None)
+    if out is not None:
+        check_free(out, replace=replace)
+    fitted = _fit(file, request, card)
+    labels = request.labels or _labels(fitted, card)
+    name = name or f"{fitted.architecture}.{digest[:8]}"
+    made = Card(
+        name=name,
+        architecture=fitted.architecture,
+        arguments=fitted.arguments,
+        graph=fitted.graph,
+        preprocess=request.preprocess or _preprocess(file, fitted, request, card),
+        labels_source=labels.source,
+        background=labels.background,
+        metrics=card.metrics if card else (),
+        licence=request.licence or (card.licence if card else ""),
+        source=card.source if card else f"the file {file.name}, sha256 {digest[:16]}…",
+        description=card.description if card else "",
+    )
+    return build(out or _place(name), made, weights=fitted.weights, labels=labels, replace=replace)
+
+
+def _place(name: str) -> Path:
+    from eyespot.bundle.cache import bundle_directory
+
+    if name != Path(name).name or name.startswith("."):
+        raise UsageError(f"{name!r} cannot name a bundle; use letters, digits, dots and underscores")
+    return bundle_directory(name)
+
+
+def _fit(file: Path, request: Request, card: Published | None) -> _Fitted:
+    tensors = read_tensors(file)
+    scheme = request.scheme or (card.scheme if card else None)
+    architecture = request.architecture or (card.architecture if card else None)
+    arguments: dict[str, object] = dict(card.arguments) if card else {}
+    if architecture is None and request.by_order:
+        raise UsageError(f"{file.name}: --by-order needs --arch, since its tensors' names say nothing")
+    if architecture is None or (card is None and scheme is None and not request.by_order):
+        found = identify(tensors, architecture=architecture)
+        architecture, scheme, arguments = found.architecture, found.scheme, dict(found.arguments)
+    arguments |= request.arguments
+    graph = draw(architecture, arguments)
+    if scheme is None:
+        fit = by_order(tensors, (graph, fold_graph(graph)))
+        return _Fitted(architecture, arguments, None, fit.graph, fit.weights)
+    return _Fitted(architecture, arguments, scheme, graph, match(tensors, graph, scheme))
+
+
+def _labels(fitted: _Fitted, card: Published | None) -> Labels:
+    if card is not None:
+        return label_set(card.labels, background=card.background)
+    outputs = fitted.graph.shape(fitted.graph.inference().outputs[0])[0]
+    if outputs in (1000, 1001):
+        return label_set("imagenet_1k", background=outputs == 1001)
+    if fitted.scheme == "cifar_resnet":
+        return label_set("cifar10")
+    return Labels.numbered(outputs)
+
+
+def _preprocess(file: Path, fitted: _Fitted, request: Request, card: Published | None) -> Preprocess:
+    height, width = fitted.graph.input[1:]
+    size = (height, width)
+    if card is not None and request.pixels is None:
+        return _for_size(card.preprocess, size)
+    name = request.pixels or _SCHEME_PIXELS.get(fitted.scheme or "")
+    if name is None:
+        raise UsageError(f"{file.name} does not say how its pixels are scaled; pass --pixels {', '.join(PIXELS)}")
+    if name not in PIXELS:
+        raise UsageError(f"there is no way of scaling pixels called {name!r}; choose one of {', '.join(PIXELS)}")
+    base = PIXELS[name]
+    shorter = round(max(size) / 0.875) if max(size) > 64 else max(size)  # the usual margin, none for thumbnails
+    return _for_size(base, size, shorter)
+
+
+def _for_size(base: Preprocess, size: tuple[int, int], shorter: int | None = None) -> Preprocess:
+    from dataclasses import replace
+
+    if shorter is None:
+        shorter = base.resize if size == base.size else round(base.shorter_side * max(size) / max(base.size))
+    return replace(base, size=size, resize=shorter)

@@ -1,0 +1,97 @@
+"""``eyespot import``: published or own weights become a bundle."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from eyespot.core.labels import Labels
+
+
+@click.command("import")
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="The bundle's directory.  [default: the cache]")
+@click.option("--name", help="The bundle's name, architecture.recipe.")
+@click.option("--arch", help="The architecture, where the file does not say it (see `eyespot show ARCH`).")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An argument of the architecture: size=160."
+)
+@click.option("--scheme", help="Whose names the tensors have: torchvision, timm, keras, gluon, …")
+@click.option("--by-order", is_flag=True, help="The names say nothing; the tensors come in order of execution.")
+@click.option("--pixels", help="How pixels become numbers: imagenet, tf, lite, caffe, unit, raw.")
+@click.option("--labels", type=click.Path(path_type=Path), help="A file with one label per line, or id, tab, label.")
+@click.option("--background", is_flag=True, help="The first output is 'none of these' and has no line in --labels.")
+@click.option("--licence", help="The weights' licence.")
+@click.option("--replace", is_flag=True, help="Put it in the place of a bundle that is there.")
+def command(
+    weights: Path,
+    out: Path | None,
+    name: str | None,
+    arch: str | None,
+    settings: tuple[str, ...],
+    scheme: str | None,
+    by_order: bool,
+    pixels: str | None,
+    labels: Path | None,
+    background: bool,
+    licence: str | None,
+    replace: bool,
+) -> None:
+    """Makes a bundle of WEIGHTS: .safetensors, .pth, .th or Keras .h5. Files that are published need no options.
+
+    Without --out the bundle goes into the cache, where `--model NAME` finds it.
+    """
+    from eyespot.bundle.adopt import Request, adopt
+    from eyespot.cli.terminal import number
+    from eyespot.core.cost import cost
+
+    request = Request(
+        architecture=arch,
+        arguments=_arguments(settings),
+        scheme=scheme,
+        by_order=by_order,
+        name=name,
+        pixels=pixels,
+        labels=_labels(labels, background=background),
+        licence=licence,
+    )
+    bundle = adopt(weights, out, request=request, replace=replace)
+    total = cost(bundle.card.graph)
+    click.echo(
+        f"{bundle.path} holds {bundle.card.name}: {len(bundle.labels)} classes, {number(total.parameters)} parameters, "
+        f"{number(total.macs)} MACs, {bundle.size() / 1e6:.1f} MB"
+    )
+
+
+def _arguments(settings: tuple[str, ...]) -> dict[str, object]:
+    from eyespot.errors import UsageError
+
+    found: dict[str, object] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise UsageError(f"--set {setting} is not KEY=VALUE; write it like --set size=160")
+        try:
+            found[key] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            found[key] = text
+    return found
+
+
+def _labels(path: Path | None, *, background: bool) -> Labels | None:
+    from eyespot.core.labels import Labels
+    from eyespot.errors import UsageError
+
+    if path is None:
+        if background:
+            raise UsageError("--background goes with --labels; the published label sets know by themselves")
+        return None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--labels {path} cannot be read: {error}") from None
+    return Labels.from_text(text, source=path.name, background=background)
