@@ -6,12 +6,16 @@ names are always ``conv``, ``norm`` and ``act``. Padding is the sketch's.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
 
 from eyespot.arch.variant import Size
 from eyespot.core.ops import ActivationName
 from eyespot.core.sketch import Map, PaddingRule, Sketch
 from eyespot.errors import UsageError
+
+Key = TypeVar("Key")
+Row = TypeVar("Row")
 
 
 class Style(NamedTuple):
@@ -34,12 +38,22 @@ class Squeeze(NamedTuple):
     gate: ActivationName
 
 
+Shortcut = Callable[[Sketch, Map, int, Style, int], Map]  # sketch, input, channels, style, stride
+
+
 def sketch(size: Size, padding: PaddingRule) -> Sketch:
     """An empty drawing for an RGB picture of this size. UsageError when it is not one."""
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise UsageError(f"size {size} is not a picture; give a side, or (height, width), of at least 1 pixel")
     return Sketch((3, height, width), padding=padding)
+
+
+def pick(table: Mapping[Key, Row], key: Key, argument: str) -> Row:
+    """The row of a family's table that an argument names. UsageError, with the legal values, when there is none."""
+    if key not in table:
+        raise UsageError(f"{argument} {key!r} is not one of {', '.join(map(str, table))}")
+    return table[key]
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
@@ -107,6 +121,45 @@ def inverted_residual(
         if stride != 1 or x.channels != channels:
             return y
         return s.sum("add", x, s.drop_path("drop_path", y, drop_path))
+
+
+def projection(s: Sketch, x: Map, channels: int, style: Style, stride: int) -> Map:
+    """ResNet's shortcut where shapes change: 1×1 convolution and batch norm ("option B")."""
+    return conv_norm_act(s, "shortcut", x, channels, style.linear, stride=stride)
+
+
+def zero_padding(s: Sketch, x: Map, channels: int, _style: Style, stride: int) -> Map:
+    """ResNet's shortcut without parameters ("option A"): every ``stride``-th pixel, channels of zeros on both sides."""
+    zeros = channels - x.channels
+    with s.scope("shortcut"):
+        x = s.avg_pool("subsample", x, kernel=1, stride=stride)
+        return s.pad_channels("pad", x, zeros // 2, zeros - zeros // 2)
+
+
+def basic_residual(
+    s: Sketch, name: str, x: Map, channels: int, style: Style, *, stride: int = 1, shortcut: Shortcut = projection
+) -> Map:
+    """ResNet's block of two 3×3 convolutions (1512.03385, figure 5, left)."""
+    with s.scope(name):
+        y = conv_norm_act(s, "first", x, channels, style, kernel=3, stride=stride)
+        y = conv_norm_act(s, "second", y, channels, style.linear, kernel=3)
+        x = x if x.shape == y.shape else shortcut(s, x, channels, style, stride)
+        return s.act("act", s.sum("add", x, y), style.act)
+
+
+def bottleneck_residual(
+    s: Sketch, name: str, x: Map, channels: int, style: Style, *, strides: tuple[int, int] = (1, 1)
+) -> Map:
+    """ResNet's bottleneck (figure 5, right): 1×1 to ``channels``, 3×3, 1×1 to four times as many.
+
+    strides: of the first 1×1 and of the 3×3.
+    """
+    with s.scope(name):
+        y = conv_norm_act(s, "reduce", x, channels, style, stride=strides[0])
+        y = conv_norm_act(s, "spatial", y, channels, style, kernel=3, stride=strides[1])
+        y = conv_norm_act(s, "expand", y, 4 * channels, style.linear)
+        x = x if x.shape == y.shape else projection(s, x, y.channels, style, strides[0] * strides[1])
+        return s.act("act", s.sum("add", x, y), style.act)
 
 
 def classify(s: Sketch, x: Map, classes: int, dropout: float) -> Map:

@@ -70,6 +70,37 @@ VARIANTS = {
     "mobilenet_v2_1.4": (mobilenet_v2, {"width": 1.4}),
 }
 
-PUBLISHED: tuple[Published, ...] = (
-    Published("mobilenet_v2_1.0", 224, "3504872", "0.301G", "torchvision 0.29.2, MobileNet_V2_Weights"),
+TORCHVISION = "torchvision 0.29.2, MobileNet_V2_Weights"
+SLIM = "tensorflow/models, slim/nets/mobilenet/README.md"
+KERAS = "keras-io, applications"
+TIMM = "timm, results-imagenet.csv"
+
+PUBLISHED = (
+    Published("mobilenet_v2_0.35", 224, SLIM, parameters="1.66M", macs="59M", counting="without batch norm"),
+    Published("mobilenet_v2_0.35", 192, SLIM, macs="43M"),
+    Published("mobilenet_v2_0.35", 160, SLIM, macs="30M"),
+    Published("mobilenet_v2_0.35", 128, SLIM, macs="20M"),
+    Published("mobilenet_v2_0.35", 96, SLIM, macs="11M"),
+    Published("mobilenet_v2_0.5", 224, TIMM, parameters="1.97M"),
+    Published("mobilenet_v2_0.5", 224, SLIM, parameters="1.95M", macs="97M", counting="without batch norm"),
+    Published("mobilenet_v2_0.5", 192, SLIM, macs="71M"),
+    Published("mobilenet_v2_0.5", 160, SLIM, macs="50M"),
+    Published("mobilenet_v2_0.5", 128, SLIM, macs="32M"),
+    Published("mobilenet_v2_0.5", 96, SLIM, macs="18M"),
+    Published("mobilenet_v2_0.75", 224, SLIM, parameters="2.61M", macs="209M", counting="without batch norm"),
+    Published("mobilenet_v2_0.75", 192, SLIM, macs="153M"),
+    Published("mobilenet_v2_0.75", 160, SLIM, macs="107M"),
+    Published("mobilenet_v2_0.75", 128, SLIM, macs="69M"),
+    Published("mobilenet_v2_0.75", 96, SLIM, macs="39M"),
+    Published("mobilenet_v2_1.0", 224, TORCHVISION, parameters="3504872", macs="0.301G"),
+    Published("mobilenet_v2_1.0", 224, KERAS, parameters="3538984", counting="with statistics"),
+    Published("mobilenet_v2_1.0", 224, SLIM, parameters="3.47M", counting="without batch norm"),
+    Published("mobilenet_v2_1.0", 192, SLIM, macs="221M"),
+    Published("mobilenet_v2_1.0", 160, SLIM, macs="154M"),
+    Published("mobilenet_v2_1.0", 128, SLIM, macs="99M"),
+    Published("mobilenet_v2_1.0", 96, SLIM, macs="56M"),
+    Published("mobilenet_v2_1.3", 224, SLIM, parameters="5.34M", macs="509M", counting="without batch norm"),
+    Published("mobilenet_v2_1.4", 224, TIMM, parameters="6.11M"),
+    Published("mobilenet_v2_1.4", 224, SLIM, parameters="6.06M", macs="582M", counting="without batch norm"),
+    Published("mobilenet_v2_1.0", 224, SLIM, macs="300M", differs="300.77M, cut instead of rounded"),
 )

@@ -13,18 +13,19 @@ Counting = Literal["trained", "without batch norm", "with statistics"]
 
 
 class Published(NamedTuple):
-    """One row that somebody published, figures as they wrote them: '3.47M' promises no more digits than it has.
+    """Figures that somebody published, as they wrote them: '3.47M' promises no more digits than it has.
 
     counting: what the source calls a parameter. 'trained' is every trained element; TensorFlow slim leaves batch norm
-    out; Keras adds its moving statistics. An empty figure was not published. differs: why a figure of this row is not
-    ours; the others are held equal by a test.
+    out for V2; Keras adds its moving statistics. An empty figure was not published. differs: why this figure is not
+    ours; a test holds all others equal to ours. timm's GMACs also count batch norm (4.11 for ResNet-50, which needs
+    4.089) and are left out.
     """
 
     variant: str
     size: Size
-    parameters: str
-    macs: str
     source: str
+    parameters: str = ""
+    macs: str = ""
     counting: Counting = "trained"
     differs: str = ""
 
