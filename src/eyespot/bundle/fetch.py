@@ -11,7 +11,6 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from eyespot.errors import FetchError, HashMismatch
 
@@ -21,11 +20,7 @@ _CHUNK = 1 << 20
 
 def fetch_bytes(url: str, *, limit: int) -> bytes:
     """The body of ``url``, at most ``limit`` bytes. FetchError, in one line, for anything that goes wrong."""
-    with _opened(url) as response:
-        data = response.read(limit + 1)
-    if len(data) > limit:
-        raise FetchError(f"{url} sends more than {limit >> 20} MB; nothing was kept")
-    return data
+    return b"".join(_chunks(url, limit))
 
 
 def fetch_file(url: str, to: Path, *, sha256: str, limit: int = 2 << 30) -> Path:
@@ -37,24 +32,38 @@ def fetch_file(url: str, to: Path, *, sha256: str, limit: int = 2 << 30) -> Path
     digest = hashlib.sha256()
     handle, staging = tempfile.mkstemp(prefix=f".{to.name}.", dir=to.parent)
     try:
-        with os.fdopen(handle, "wb") as file, _opened(url) as response:
-            while chunk := response.read(_CHUNK):
+        with os.fdopen(handle, "wb") as file:
+            for chunk in _chunks(url, limit):
                 digest.update(chunk)
-                if file.write(chunk) and file.tell() > limit:
-                    raise FetchError(f"{url} sends more than {limit >> 20} MB; nothing was kept")
+                file.write(chunk)
         if digest.hexdigest() != sha256:
             raise HashMismatch(
                 f"{url} sent a file with sha256 {digest.hexdigest()[:12]}…, {sha256[:12]}… was promised; "
                 "it was removed: try again, or get the file from its publisher and use `eyespot import`"
             )
         Path(staging).replace(to)
+    except OSError as error:
+        raise FetchError(f"{to} cannot be written: {error.strerror or error}; nothing was kept") from None
     finally:
         Path(staging).unlink(missing_ok=True)
     return to
 
 
+def _chunks(url: str, limit: int) -> Iterator[bytes]:
+    received = 0
+    with _opened(url) as response:
+        while chunk := response.read(_CHUNK):
+            received += len(chunk)
+            if received > limit:
+                raise FetchError(f"{url} sends more than {limit >> 20} MB; nothing was kept")
+            yield chunk
+        promised = response.headers.get("Content-Length", "")
+    if promised.isdecimal() and received != int(promised):
+        raise FetchError(f"{url} broke off after {received:,} of {int(promised):,} bytes; nothing was kept, try again")
+
+
 @contextmanager
-def _opened(url: str) -> Iterator[IO[bytes]]:
+def _opened(url: str) -> Iterator[http.client.HTTPResponse]:
     request = urllib.request.Request(url, headers={"User-Agent": "eyespot"})  # noqa: S310 - http(s) checked below
     if request.type not in ("http", "https"):
         raise FetchError(f"{url} is not an http or https address")
@@ -62,6 +71,7 @@ def _opened(url: str) -> Iterator[IO[bytes]]:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
             yield response
     except urllib.error.HTTPError as error:
+        error.close()
         raise FetchError(f"{url} answered {error.code} {error.reason}") from None
     except (urllib.error.URLError, TimeoutError, OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error

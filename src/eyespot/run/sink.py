@@ -61,7 +61,11 @@ class Sink:
         self.failed = 0
         try:
             self._file = self._lock(self._journal)
-            self.done = Done(self._recover())
+            try:
+                self.done = Done(self._recover())
+            except BaseException:
+                self._abandon()
+                raise
         except OSError as error:
             raise UsageError(f"--out {path} cannot be written: {error.strerror or error}") from None
 
@@ -105,6 +109,12 @@ class Sink:
             file.close()
             raise UsageError(f"--out {self.path}: another eyespot is writing this file; wait for it") from None
         return file
+
+    def _abandon(self) -> None:
+        """Leaves nothing behind where there was nothing."""
+        if self._journal != self.path and not os.fstat(self._file.fileno()).st_size:
+            self._journal.unlink()
+        self._file.close()
 
     def _recover(self) -> array[int]:
         """Cuts off a half-written record and hashes the pictures of the whole ones."""
