@@ -1,0 +1,177 @@
+"""``eyespot classify`` as a person and as a pipe see it."""
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from conftest import make_pictures
+from terminal import on_a_terminal
+
+
+def eyespot(*args, stdin=None, env=None):
+    return subprocess.run(
+        [sys.executable, "-m", "eyespot", *map(str, args)],
+        input=stdin,
+        capture_output=True,
+        env={**os.environ, **(env or {})},
+        check=False,
+    )
+
+
+def terminal(*args):
+    return on_a_terminal([sys.executable, "-m", "eyespot", *map(str, args)])
+
+
+def records(done):
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    make_pictures(folder, 12)
+    (folder / "00005.jpg").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("not looked at")
+    make_pictures(folder / "inside", 2)
+    return folder
+
+
+def test_one_object_per_picture_in_the_order_given(tiny, pictures):
+    names = [str(pictures / f"{i:05}.jpg") for i in (3, 1, 2)]
+    done = eyespot("classify", *names, "-m", tiny.path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    rows = records(done)
+    assert [row["image"] for row in rows] == names
+    for row in rows:
+        assert list(row) == ["image", "model", "top"]
+        assert row["model"] == "tiny.test"
+        assert len(row["top"]) == 5
+        assert list(row["top"][0]) == ["index", "id", "label", "probability"]
+        shares = [p["probability"] for p in row["top"]]
+        assert shares == sorted(shares, reverse=True)
+
+
+def test_an_unreadable_picture_stands_in_its_place(tiny, pictures):
+    done = eyespot("classify", pictures, "-m", tiny.path, "--top", 2)
+    rows = records(done)
+    assert done.returncode == 1
+    assert len(rows) == 12
+    assert [list(r) for r in rows] == [["image", "error"] if i == 5 else ["image", "model", "top"] for i in range(12)]
+    assert "picture" in rows[5]["error"]
+
+
+def test_recursive(tiny, pictures):
+    assert len(records(eyespot("classify", pictures, "-m", tiny.path, "-r"))) == 14
+
+
+def test_standard_input(tiny, pictures):
+    data = (pictures / "00001.jpg").read_bytes()
+    done = eyespot("classify", "-", pictures / "00001.jpg", "-m", tiny.path, stdin=data)
+    first, second = records(done)
+    assert (done.returncode, first["image"]) == (0, "-")
+    assert first["top"] == second["top"]
+
+
+def test_a_url(tiny, pictures):
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(pictures))
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        done = eyespot("classify", f"{base}/00001.jpg", f"{base}/none.jpg", pictures / "00001.jpg", "-m", tiny.path)
+        server.shutdown()
+        thread.join()
+    first, missing, local = records(done)
+    assert first["image"] == f"{base}/00001.jpg"
+    assert first["top"] == local["top"]
+    assert "404" in missing["error"]
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["-m", "no_such_model", "x.jpg"], "no model called"),
+        (["-m", "/no/such/bundle", "x.jpg"], "not a bundle"),
+        (["-m", "mobilenet_v2_1.O.tf", "x.jpg"], "mobilenet_v2_1.0.tf"),
+        ([], "Missing argument"),
+        (["x.jpg", "--top", "0"], "--top"),
+        (["-", "-"], "once"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_two(args, message):
+    done = eyespot("classify", *args)
+    text = done.stderr.decode()
+    assert message in text
+    assert "Traceback" not in text
+    assert done.stdout == b""
+    assert done.returncode == (1 if "bundle" in message else 2)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["EMPTY"], "no pictures"),
+        (["PICTURES", "--out", "o.txt"], "must end in"),
+        (["PICTURES", "--out", "no/o.csv"], "does not exist"),
+        (["-", "--out", "o.csv"], "only once"),
+    ],
+)
+def test_wrong_places_are_one_line_and_two(tiny, pictures, tmp_path, args, message):
+    (tmp_path / "empty").mkdir()
+    places = {"EMPTY": tmp_path / "empty", "PICTURES": pictures}
+    done = eyespot("classify", *(places.get(a, a) for a in args), "-m", tiny.path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert message in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_out_goes_on_and_lists_what_failed(tiny, pictures, tmp_path):
+    out = tmp_path / "o.jsonl"
+    done = eyespot("classify", pictures, "-m", tiny.path, "-o", out)
+    whole = out.read_bytes()
+    assert done.returncode == 1
+    assert b"1 picture could not be read" in done.stderr
+    assert b"00005.jpg" in done.stderr
+    out.write_bytes(whole[: len(whole) // 2])
+    again = eyespot("classify", pictures, "-m", tiny.path, "-o", out)
+    assert b"going on" in again.stderr
+    assert again.returncode == 1
+    assert out.read_bytes() == whole
+
+
+def test_on_a_terminal(tiny, pictures):
+    code, text = terminal("classify", pictures / "00001.jpg", "-m", tiny.path)
+    assert code == 0
+    assert "class " in text
+    assert "█" in text
+    assert "%" in text
+    assert "{" not in text
+    code, text = terminal("classify", pictures, "-m", tiny.path)
+    assert code == 1
+    assert "12 pictures in" in text
+    assert "1 picture could not be read" in text
+    code, text = terminal("classify", pictures / "00001.jpg", "-m", tiny.path, "--json")
+    assert json.loads(text)["model"] == "tiny.test"
+
+
+def test_a_closed_pipe_is_quiet(tiny, pictures):
+    done = subprocess.run(
+        f"{sys.executable} -m eyespot classify {pictures} -m {tiny.path} | head -n 1",
+        shell=True,
+        capture_output=True,
+        check=False,
+    )
+    assert json.loads(done.stdout)["image"].endswith("00000.jpg")
+    assert done.stderr == b""
