@@ -16,9 +16,9 @@ class Published(NamedTuple):
     """Figures that somebody published, as they wrote them: '3.47M' promises no more digits than it has.
 
     counting: what the source calls a parameter. 'trained' is every trained element; TensorFlow slim leaves batch norm
-    out for V2; Keras adds its moving statistics. An empty figure was not published. differs: why this figure is not
-    ours; a test holds all others equal to ours. timm's GMACs also count batch norm (4.11 for ResNet-50, which needs
-    4.089) and are left out.
+    out for V2; Keras adds its moving statistics. cut: the source cut its MACs' digits off instead of rounding them.
+    An empty figure was not published. differs: why this figure is not ours; a test holds all others equal to ours.
+    timm's GMACs also count batch norm (4.11 for ResNet-50, which needs 4.089) and are left out.
     """
 
     variant: str
@@ -27,6 +27,7 @@ class Published(NamedTuple):
     parameters: str = ""
     macs: str = ""
     counting: Counting = "trained"
+    cut: bool = False
     differs: str = ""
 
 
