@@ -19,7 +19,7 @@ from eyespot.errors import UnknownName, UsageError
 
 __all__ = ["FAMILIES", "Published", "Variant", "draw", "variant", "variants"]
 
-FAMILIES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "squeezenet", "resnet", "efficientnet")
+FAMILIES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "squeezenet", "resnet", "efficientnet", "eyelet")
 
 
 def variants() -> Mapping[str, Variant]:
