@@ -223,7 +223,8 @@ def _pad_channels(layer: Layer, x: Tensor) -> Tensor:
 
 
 def _shuffle(layer: Layer, x: Tensor) -> Tensor:
-    return x.unflatten(1, (_op(layer, ops.Shuffle).groups, -1)).transpose(1, 2).flatten(1, 2)
+    groups = _op(layer, ops.Shuffle).groups
+    return x.reshape(len(x), groups, -1, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
 
 
 def _resize(layer: Layer, x: Tensor) -> Tensor:
