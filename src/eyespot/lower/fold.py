@@ -1,0 +1,81 @@
+"""Folds batch norm into the layer before it and drops what does nothing at inference: fewer nodes, same function."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyespot.core import ops
+from eyespot.core.graph import Graph, Node
+from eyespot.lower.numpy_ops import Array
+from eyespot.lower.tensors import Weights, of_inference
+
+Foldable = ops.Conv2d | ops.ConvTranspose2d | ops.Linear
+
+
+def fold_graph(graph: Graph) -> Graph:
+    """The network as it runs: no train-only nodes, no dropout, and batch norm inside the layer before it.
+
+    A norm stays where folding would change something else: when it does not directly follow a convolution or linear
+    layer, or when that layer has other readers, is an output or a tap. Whoever read a removed node reads the node
+    before it; so do outputs and taps.
+    """
+    return _plan(graph).graph
+
+
+def fold(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, Array]]:
+    """``fold_graph`` and its weights, computed in float64. WeightsError when the weights do not fit the graph."""
+    inference, weights = of_inference(graph, weights)
+    plan = _plan(graph)
+    exact: dict[str, NDArray[Any]] = {}
+    for layer, norm, eps in plan.norms:
+        mean, variance = (weights[f"{norm}.running_{short}"].astype(np.float64) for short in ("mean", "var"))
+        scale = weights[f"{norm}.weight"] / np.sqrt(variance + eps)
+        name, bias_name = f"{layer}.weight", f"{layer}.bias"
+        weight = exact.get(name, weights[name])
+        bias = exact.get(bias_name, weights.get(bias_name, np.zeros(1)))
+        axis = 1 if isinstance(inference.by_name[layer].op, ops.ConvTranspose2d) else 0  # of its outputs
+        exact[name] = weight * np.expand_dims(scale, [i for i in range(weight.ndim) if i != axis])
+        exact[bias_name] = (bias - mean) * scale + weights[f"{norm}.bias"]
+    folded = weights | {name: value.astype(np.float32) for name, value in exact.items()}
+    return plan.graph, {name: folded[name] for name in plan.graph.parameters}
+
+
+class _Plan(NamedTuple):
+    graph: Graph
+    norms: list[tuple[str, str, float]]  # (the layer that takes it in, the norm, its eps), in order of execution
+
+
+def _plan(graph: Graph) -> _Plan:
+    graph = graph.inference()
+    instead: dict[str, str] = {}  # removed node → the node that its readers read instead
+
+    def now(name: str) -> str:
+        while name in instead:
+            name = instead[name]
+        return name
+
+    for node in graph.nodes:
+        if isinstance(node.op, ops.Dropout | ops.DropPath):
+            instead[node.name] = node.inputs[0]
+    kept = [node for node in graph.nodes if node.name not in instead]
+    read = Counter(now(name) for node in kept for name in node.inputs)
+    read.update(now(name) for name in (*graph.outputs, *graph.taps.values()))
+    norms: list[tuple[str, str, float]] = []
+    nodes: dict[str, Node] = {}
+    for node in kept:
+        before = nodes.get(now(node.inputs[0]))
+        if isinstance(node.op, ops.BatchNorm) and before and isinstance(before.op, Foldable) and read[before.name] == 1:
+            instead[node.name] = before.name
+            read[before.name] = read[node.name]
+            norms.append((before.name, node.name, node.op.eps))
+            nodes[before.name] = replace(before, op=replace(before.op, bias=True))
+        else:
+            nodes[node.name] = replace(node, inputs=tuple(now(name) for name in node.inputs))
+    outputs = tuple(now(name) for name in graph.outputs)
+    taps = {stride: now(name) for stride, name in graph.taps.items()}
+    return _Plan(Graph(graph.input, tuple(nodes.values()), outputs, taps), norms)
