@@ -1,0 +1,119 @@
+"""What a file is by its first bytes, and the one class of Pillow that reads it.
+
+The list is explicit and finite: no format that starts another program (EPS, through Ghostscript), leaves the decoding
+to a plug-in (WMF, FITS, GRIB, HDF5), or has no signature (TGA) is on it. Classes are taken straight from Pillow's
+modules, so neither its registry of formats nor any of its global settings is read to find one, or changed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from eyespot.errors import PictureError
+
+
+class Format(NamedTuple):
+    """name: for messages. module and reader: where its class is, in Pillow or in what the extra brings."""
+
+    name: str
+    module: str
+    reader: str
+    extra: str = ""
+
+
+JPEG = Format("JPEG", "eyespot.image.jpeg", "JpegReader")
+PNG = Format("PNG", "PIL.PngImagePlugin", "PngImageFile")
+WEBP = Format("WebP", "PIL.WebPImagePlugin", "WebPImageFile")
+GIF = Format("GIF", "PIL.GifImagePlugin", "GifImageFile")
+BMP = Format("BMP", "PIL.BmpImagePlugin", "BmpImageFile")
+TIFF = Format("TIFF", "PIL.TiffImagePlugin", "TiffImageFile")
+AVIF = Format("AVIF", "PIL.AvifImagePlugin", "AvifImageFile")
+HEIC = Format("HEIC", "pillow_heif", "HeifImageFile", "heic")
+JPEG2000 = Format("JPEG 2000", "PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile")
+ICO = Format("ICO", "PIL.IcoImagePlugin", "IcoImageFile")
+PPM = Format("PPM", "PIL.PpmImagePlugin", "PpmImageFile")
+PSD = Format("PSD", "PIL.PsdImagePlugin", "PsdImageFile")
+QOI = Format("QOI", "PIL.QoiImagePlugin", "QoiImageFile")
+SGI = Format("SGI", "PIL.SgiImagePlugin", "SgiImageFile")
+PCX = Format("PCX", "PIL.PcxImagePlugin", "PcxImageFile")
+
+_SPACES = (b"\n", b"\r", b" ", b"\t")
+
+# An MPO (two JPEGs in a row, from a stereo camera or a phone) begins as its first picture does, and is read as that.
+_SIGNATURES: tuple[tuple[bytes, Format], ...] = (
+    (b"\xff\xd8\xff", JPEG),
+    (b"\x89PNG\r\n\x1a\n", PNG),
+    (b"GIF87a", GIF),
+    (b"GIF89a", GIF),
+    (b"II*\0", TIFF),
+    (b"MM\0*", TIFF),
+    (b"II+\0", TIFF),
+    (b"MM\0+", TIFF),
+    (b"\xff\x4f\xff\x51", JPEG2000),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", JPEG2000),
+    (b"8BPS\0\x01", PSD),
+    (b"qoif", QOI),
+    (b"\0\0\x01\0", ICO),
+    (b"\x01\xda", SGI),
+    (b"BM", BMP),
+    *((b"\x0a" + bytes((version,)) + b"\x01", PCX) for version in (0, 2, 3, 4, 5)),
+    *((b"P" + kind + space, PPM) for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"f") for space in _SPACES),
+)  # fmt: skip
+
+# Files that often lie among pictures, each with what it is.
+_OTHERS: tuple[tuple[bytes, str], ...] = (
+    (b"%!PS", "a PostScript file"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"icns", "an Apple icon"),
+    (b"SIMPLE  =", "a FITS file"),
+    (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
+    (b"\x89HDF\r\n", "an HDF5 file"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the picture itself"),
+)
+
+_AVIF_BRANDS = frozenset((b"avif", b"avis"))
+_HEIC_BRANDS = frozenset(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2")
+)
+
+READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, HEIC"
+
+
+def sniff(data: bytes) -> Format:
+    """The format that ``data`` begins as. PictureError when it is none that is read."""
+    for signature, format in _SIGNATURES:
+        if data.startswith(signature):
+            return format
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return WEBP
+    if data[4:8] == b"ftyp":
+        return _by_brand(data)
+    raise PictureError(f"{_describe(data)} came, a picture was needed ({READABLE}); save it as one of these")
+
+
+def _by_brand(data: bytes) -> Format:
+    """The format of an ISO base media file: its major brand, then the compatible ones."""
+    end = min(int.from_bytes(data[:4], "big"), 8 + 4 * 64, len(data))
+    brands = [data[8:12], *(data[i : i + 4] for i in range(16, end, 4))]
+    if _AVIF_BRANDS.intersection(brands):
+        return AVIF
+    if _HEIC_BRANDS.intersection(brands):
+        return HEIC
+    brand = data[8:12].decode("ascii", "replace").strip()
+    raise PictureError(f"a media file of brand {brand!r} came, a picture was needed ({READABLE}); save a still picture")
+
+
+def _describe(data: bytes) -> str:
+    if not data:
+        return "an empty file"
+    for signature, name in _OTHERS:
+        if data.startswith(signature):
+            return name
+    start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<svg", b"<?xml")):
+        return "an SVG or XML text"
+    if start.startswith((b"<!doctype", b"<html")):
+        return "a web page"
+    return f"{len(data)} bytes that begin with {data[:8].hex(' ')}"
