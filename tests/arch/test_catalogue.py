@@ -111,11 +111,11 @@ def test_drawing_one_network_reads_one_family_and_the_standard_library():
     code = (
         "import sys; from eyespot.arch.catalogue import draw; draw('mobilenet_v2_1.0');"
         "print(*sorted(m for m in sys.modules if m.startswith('eyespot.arch.')));"
-        "print(*sorted({m.partition('.')[0] for m in sys.modules} & {'numpy', 'PIL', 'inspect', 'torch', 'onnxruntime'}))"
+        "print(*sorted({m.partition('.')[0] for m in sys.modules} & {'numpy', 'PIL', 'torch', 'onnxruntime'}))"
     )
     # -S: what site-packages loads at start is no business of ours; the path is passed on instead.
     path = f"import sys; sys.path[:] = {sys.path!r};"
     done = subprocess.run([sys.executable, "-S", "-c", path + code], capture_output=True, text=True, check=True)
     families, heavy = done.stdout.split("\n")[:2]
     assert families == "eyespot.arch.blocks eyespot.arch.catalogue eyespot.arch.mobilenet_v2 eyespot.arch.variant"
-    assert heavy in ("", "inspect")  # dataclasses imports inspect
+    assert heavy == ""
