@@ -1,0 +1,83 @@
+"""Any weights file as named arrays; what kind of file it is, its first bytes say, not its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from eyespot.errors import WeightsError
+from eyespot.weights.arrays import Array
+
+_ZIP = b"PK\x03\x04"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+# Kinds of files that people try, and what to do instead.
+_STRANGERS = (
+    (b"TFL3", 4, "a TensorFlow Lite model, which holds integer weights and no names of layers"),
+    (b"\x1f\x8b", 0, "a gzip archive; unpack it first"),
+    (b"ustar", 257, "a tar archive; unpack it first"),
+    (b"\x93NUMPY", 0, "a single numpy array"),
+    (b"<!DOCTYPE", 0, "a web page: the download did not fetch the file itself"),
+    (b"version https://git-lfs", 0, "a Git LFS pointer, not the file it points at: run git lfs pull"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The tensors of a file by name, in file order, and how they were found.
+
+    format: 'torch zip', 'torch legacy', 'safetensors' or 'keras h5'. under: the key of the dictionary that held them.
+    prefix: what was cut off the front of every name ('module.'). size: the picture (height, width) that the network was
+    built for, which only Keras' whole models say.
+    """
+
+    tensors: Mapping[str, Array]
+    format: str
+    under: str | None = None
+    prefix: str = ""
+    size: tuple[int, int] | None = None
+
+    def __str__(self) -> str:
+        under = f" under {self.under!r}" if self.under else ""
+        prefix = f", without the prefix {self.prefix!r}" if self.prefix else ""
+        return f"{len(self.tensors)} tensors{under} ({self.format}){prefix}"
+
+
+def read_checkpoint(path: Path | str) -> Checkpoint:
+    """Reads torch's two formats, safetensors and Keras .h5; each array owns its memory, half precision as float32.
+
+    WeightsError (UnsafeFile for a file that asks for more than tensors may), in one line, for anything else.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as opened:
+            start = opened.read(512)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from None
+    if start.startswith(_HDF5):
+        from eyespot.weights.keras_h5 import read_keras_h5
+
+        keras = read_keras_h5(path)
+        return Checkpoint(keras.tensors, "keras h5", size=keras.size)
+    if start[8:9] == b"{":
+        from eyespot.weights.safetensors_file import read_safetensors
+
+        return Checkpoint(read_safetensors(path), "safetensors")
+    if start.startswith(_ZIP) or start[:1] == b"\x80":
+        from eyespot.weights.torch_file import read_torch
+
+        found = read_torch(path)
+        return Checkpoint(found.tensors, found.format, found.under, found.prefix)
+    for mark, at, what in _STRANGERS:
+        if start[at : at + len(mark)] == mark:
+            raise WeightsError(f"{path.name} is {what}")
+    raise WeightsError(
+        f"{path.name} is no file of weights that eyespot reads: .pth (torch.save), .safetensors or .h5 (Keras)"
+        if start
+        else f"{path.name} is empty; fetch it again"
+    )
+
+
+def read_tensors(path: Path | str) -> dict[str, Array]:
+    """The tensors of a weights file by name, in file order: ``read_checkpoint`` without the story."""
+    return dict(read_checkpoint(path).tensors)

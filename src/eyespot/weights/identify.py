@@ -1,0 +1,117 @@
+"""Which network of the catalogue, drawn with which arguments, a file of weights is: its names and shapes say it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from eyespot.arch import catalogue
+from eyespot.core.graph import Graph
+from eyespot.core.ops import Conv2d, Linear
+from eyespot.errors import GraphError, UsageError, WeightsError
+from eyespot.weights.arrays import Shape
+from eyespot.weights.by_order import BY_ORDER, in_order
+from eyespot.weights.names import SCHEMES, pair
+from eyespot.weights.scheme import Tensors
+
+# TensorFlow's networks with batch norm already in the convolutions: numbers in order of execution.
+_NUMBERED = re.compile(r"\d+_(conv|dw)_(weight|bias)")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A network that the tensors fit exactly: ``catalogue.draw(architecture, arguments)`` draws it.
+
+    scheme: for ``names.match``, or 'by_order' for ``by_order`` with the folded graph beside the drawn one.
+    """
+
+    scheme: str
+    architecture: str
+    arguments: Mapping[str, object]
+
+    def __str__(self) -> str:
+        arguments = ", ".join(f"{key} {value}" for key, value in self.arguments.items())
+        return f"{self.architecture} in the names of {self.scheme} ({arguments})"
+
+
+def identify(tensors: Tensors, *, architecture: str | None = None, scheme: str | None = None) -> tuple[Candidate, ...]:
+    """Every network of the catalogue that the tensors fit to the last one, without missing or left-over tensors.
+
+    The number of classes, width and depth come from shapes; padding and epsilon from the source, whose names the file
+    has. ``architecture`` and ``scheme`` narrow the search to what the caller already knows.
+    """
+    found = list(_by_name(tensors, architecture, scheme))
+    if not found and scheme in (None, BY_ORDER) and tensors and all(_NUMBERED.fullmatch(name) for name in tensors):
+        found += _numbered(tensors, architecture)
+    return tuple(found)
+
+
+def the_one(candidates: tuple[Candidate, ...], tensors: Tensors) -> Candidate:
+    """The only candidate. WeightsError, which says what to pass, when there is none or more than one."""
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        schemes = sorted({c.scheme for c in candidates})
+        what = f"a scheme ({' or '.join(schemes)})" if len(schemes) > 1 else "--arch"
+        raise WeightsError(f"the file fits {'; and '.join(map(str, candidates))}; say which with {what}")
+    first = next(iter(tensors), "no tensor at all")
+    raise WeightsError(
+        f"the {len(tensors)} tensors ({first}, …) are no network of the catalogue in names that eyespot knows; pass "
+        "--arch, and --by-order if they come in order of execution"
+    )
+
+
+def _by_name(tensors: Tensors, architecture: str | None, scheme: str | None) -> Iterator[Candidate]:
+    drawn: dict[tuple[str, int], Graph | None] = {}  # padding and epsilon change no shape, so sources share drawings
+    for known in SCHEMES.values():
+        if scheme not in (None, known.name):
+            continue
+        prepared = known.prepare(tensors)
+        if not known.recognises(prepared):
+            continue
+        for variant in catalogue.variants().values():
+            if variant.family != known.family or architecture not in (None, variant.name):
+                continue
+            if not known.suits(variant.name):
+                continue
+            classes = known.classes(prepared)
+            key = (variant.name, classes)
+            if key not in drawn:
+                drawn[key] = _drawn(variant.name, {"classes": classes})
+            graph = drawn[key]
+            if graph is not None and not pair(tensors, graph, known).problems:
+                yield Candidate(known.name, variant.name, {**known.arguments(variant.name), "classes": classes})
+
+
+def _numbered(tensors: Tensors, architecture: str | None) -> Iterator[Candidate]:
+    """Networks whose convolutions and linear layers, each with a bias in place of its batch norm, have these shapes."""
+    shapes = [_plain(item.tensor.shape) for item in in_order(tensors)]
+    arguments = {"padding": "same", "classes": math.prod(shapes[-1])}
+    for variant in catalogue.variants().values():
+        if architecture in (None, variant.name):
+            graph = _drawn(variant.name, arguments)
+            if graph is not None and list(_folded(graph)) == shapes:
+                yield Candidate(BY_ORDER, variant.name, arguments)
+
+
+def _drawn(name: str, arguments: Mapping[str, object]) -> Graph | None:
+    """The network; None where these arguments draw none, such as no classes at all."""
+    try:
+        return catalogue.draw(name, arguments)
+    except (UsageError, GraphError):
+        return None
+
+
+def _folded(graph: Graph) -> Iterator[Shape]:
+    for node in graph.nodes:
+        if isinstance(node.op, (Conv2d, Linear)):
+            weight = node.op.parameters(graph.input_shapes(node))["weight"]
+            yield _plain(weight)
+            yield weight[:1]
+
+
+def _plain(shape: Shape) -> Shape:
+    """The same for a 1×1 convolution and a linear layer."""
+    return shape[:2] if shape[2:] == (1, 1) else shape

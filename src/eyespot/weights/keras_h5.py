@@ -1,0 +1,69 @@
+"""Reads the weights of a Keras .h5 file, a whole model or weights alone, by names such as ``conv1/kernel``.
+
+HDF5 is parsed by a C library that a damaged file can hang or crash. So another process opens the file
+(``keras_h5_child``), and this one waits for it, for a time that suits the size.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eyespot.errors import MissingExtra, UnsafeFile, WeightsError
+from eyespot.weights.arrays import Array
+
+SECONDS = 60.0  # to start Python and read; two seconds on a busy machine
+SECONDS_PER_BYTE = 1e-7  # 10 MB/s: a slow network drive
+
+
+class KerasWeights(NamedTuple):
+    """Weights by name, and the picture (height, width) that the model was built for, where the file says it."""
+
+    tensors: dict[str, Array]
+    size: tuple[int, int] | None
+
+
+def read_keras_h5(path: Path) -> KerasWeights:
+    """The weights in Keras' own layouts (kernels height × width × in × out), in the order of the layers.
+
+    UnsafeFile for links to other files; WeightsError for what is damaged or no Keras file; MissingExtra without h5py.
+    """
+    if importlib.util.find_spec("h5py") is None:
+        raise MissingExtra(f"{path.name} is a Keras .h5 file, and reading it", "keras")
+    # The child finds its modules where this process does, whatever put them there.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", f"{__name__}_child", str(path.absolute())],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, check=False,
+            timeout=SECONDS + SECONDS_PER_BYTE * path.stat().st_size,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise WeightsError(f"{path.name} is damaged: reading it does not end; fetch it again") from None
+    except OSError as error:
+        raise WeightsError(f"{path.name} cannot be read: {error}") from None
+    head, _, raw = child.stdout.partition(b"\n")
+    if child.returncode or not head:
+        raise WeightsError(f"{path.name} is damaged: it crashes the HDF5 library; fetch it again")
+    answer = json.loads(head)
+    if "error" in answer:
+        raise (UnsafeFile if answer["unsafe"] else WeightsError)(answer["error"])
+    return KerasWeights(_tensors(answer["tensors"], raw), tuple(answer["size"]) if answer["size"] else None)
+
+
+def _tensors(described: list[Any], raw: bytes) -> dict[str, Array]:
+    tensors: dict[str, Array] = {}
+    position = 0
+    for name, kind, shape in described:
+        count = math.prod(shape)
+        tensors[name] = np.frombuffer(raw, kind, count, position).reshape(shape).copy()
+        position += tensors[name].nbytes
+    return tensors

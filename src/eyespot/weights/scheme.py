@@ -1,0 +1,128 @@
+"""What a scheme of names is: how one source calls the tensors of one family, and in which layouts it keeps them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+from eyespot.core.graph import Graph
+from eyespot.core.ops import BatchNorm, Conv2d, Linear, Op
+from eyespot.weights.arrays import Array
+
+Tensors = Mapping[str, Array]
+Modules = dict[str, str]  # our node → their module
+
+_BLOCK = re.compile(r"((?:stage\d+\.)?block\d+)\.(.+)")
+_KERNEL_LAST_TO_FIRST = (3, 2, 0, 1)  # height, width, in, out → out, in, height, width
+_DEPTHWISE = (2, 3, 0, 1)  # height, width, channel, 1 → channel, 1, height, width
+
+
+class Layout(NamedTuple):
+    """How a framework names the tensors of a layer: the sign between layer and tensor, the names by kind of layer."""
+
+    join: str
+    conv: Mapping[str, tuple[str, ...]]
+    norm: Mapping[str, tuple[str, ...]]
+    channels_last: bool = False
+
+    def names(self, op: Op, short: str) -> tuple[str, ...]:
+        """What our tensor may be called there, first the usual."""
+        return (self.norm if isinstance(op, BatchNorm) else self.conv)[short]
+
+    def ours(self, op: Op, short: str, theirs: Array) -> Array:
+        """A view in our layout; one that cannot be brought there comes back as it is, and its shape will not fit."""
+        if short != "weight" or isinstance(op, BatchNorm):
+            return theirs
+        if self.channels_last and theirs.ndim == 4:
+            depthwise = isinstance(op, Conv2d) and 1 < op.groups == op.channels and theirs.shape[3] == 1
+            theirs = theirs.transpose(_DEPTHWISE if depthwise else _KERNEL_LAST_TO_FIRST)
+        elif self.channels_last and theirs.ndim == 2:
+            theirs = theirs.T
+        if isinstance(op, Linear) and theirs.ndim == 4 and theirs.shape[2:] == (1, 1):
+            return theirs[:, :, 0, 0]  # a 1×1 convolution of a 1×1 map
+        return theirs
+
+
+TORCH = Layout(
+    ".",
+    {"weight": ("weight",), "bias": ("bias",)},
+    {short: (short,) for short in ("weight", "bias", "running_mean", "running_var")},
+)
+KERAS = Layout(
+    "/",
+    {"weight": ("kernel", "depthwise_kernel"), "bias": ("bias",)},
+    {"weight": ("gamma",), "bias": ("beta",), "running_mean": ("moving_mean",), "running_var": ("moving_variance",)},
+    channels_last=True,
+)
+GLUON = Layout("_", TORCH.conv, {**TORCH.norm, "weight": ("gamma",), "bias": ("beta",)})
+
+
+def no_counters(tensors: Tensors) -> Tensors:
+    """Without batch norm's ``num_batches_tracked``, which counts training steps and changes no prediction."""
+    return {name: tensor for name, tensor in tensors.items() if name.rsplit(".", 1)[-1] != "num_batches_tracked"}
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """The names of one source for one family.
+
+    stem, classifier: their modules, which every file of this source has; the classifier's bias counts the classes.
+    modules: our nodes to their modules, for a graph of this family. arguments: by variant, what the file cannot say but
+    its source can (padding, epsilon). suits: which variants of the family. prepare: drops what is no weight.
+    """
+
+    name: str
+    family: str
+    stem: str
+    classifier: str
+    modules: Callable[[Graph], Modules]
+    layout: Layout = TORCH
+    arguments: Callable[[str], Mapping[str, object]] = lambda _: MappingProxyType({})
+    suits: Callable[[str], bool] = lambda _: True
+    prepare: Callable[[Tensors], Tensors] = no_counters
+
+    def recognises(self, prepared: Tensors) -> bool:
+        """Whether the file has this source's stem and classifier."""
+        return self._bias in prepared and any(
+            f"{self.stem}{self.layout.join}{name}" in prepared for name in self.layout.conv["weight"]
+        )
+
+    def classes(self, prepared: Tensors) -> int:
+        """The number of outputs of a recognised file."""
+        return prepared[self._bias].size
+
+    @property
+    def _bias(self) -> str:
+        return f"{self.classifier}{self.layout.join}bias"
+
+
+def always(**arguments: object) -> Callable[[str], Mapping[str, object]]:
+    """The same arguments for every variant."""
+    return lambda _: arguments
+
+
+def layers(graph: Graph) -> list[str]:
+    """The nodes that store tensors, in order of execution."""
+    return [node.name for node in graph.nodes if any(True for _ in graph.parameters_of(node))]
+
+
+def blocks(graph: Graph) -> dict[str, frozenset[str]]:
+    """The blocks in order of execution (``stage2.block1``), each with the layers in it (``expand.conv``)."""
+    found: dict[str, set[str]] = {}
+    for name in layers(graph):
+        if match := _BLOCK.fullmatch(name):
+            found.setdefault(match[1], set()).add(match[2])
+    return {block: frozenset(inner) for block, inner in found.items()}
+
+
+def conv_norm(ours: str, conv: str, norm: str) -> Modules:
+    """A convolution and the batch norm behind it."""
+    return {f"{ours}.conv": conv, f"{ours}.norm": norm}
+
+
+def only(modules: Iterable[tuple[str, str]], graph: Graph) -> Modules:
+    """Those rows of a table whose nodes the graph has (a first block without expansion, one without squeeze-excite)."""
+    return {ours: theirs for ours, theirs in modules if ours in graph.by_name}
