@@ -64,6 +64,7 @@ def random_weights(graph: Graph, seed: int = 0) -> dict[str, Array]:
     readers = graph.readers()
     left = Counter(name for node in graph.nodes for name in node.inputs)
     weights: dict[str, Array] = {}
+    pooled: set[str] = set()  # what only means of whole maps go into
     for node in small.nodes:
         inputs = [values[name] for name in node.inputs]
         tensors: dict[str, Array]
@@ -73,10 +74,13 @@ def random_weights(graph: Graph, seed: int = 0) -> dict[str, Array]:
         elif parameters := list(small.parameters_of(node)):
             normed = any(isinstance(reader.op, ops.BatchNorm) for reader in readers[node.name])
             shapes = {p.name[len(node.name) + 1 :]: p.shape for p in parameters}
-            tensors, values[node.name] = _layer(rng, node, shapes, inputs, centre=not normed)
+            gate = len(node.shape) == 3 and node.inputs[0] in pooled
+            tensors, values[node.name] = _layer(rng, node, shapes, inputs, normed=normed, gate=gate)
         else:
             tensors = {}
             values[node.name] = compute(node.op, inputs, {})
+        if isinstance(node.op, ops.GlobalAvgPool) or pooled.issuperset(node.inputs):
+            pooled.add(node.name)
         weights |= {f"{node.name}.{short}": np.ascontiguousarray(t, np.float32) for short, t in tensors.items()}
         left.subtract(node.inputs)
         for name in {*node.inputs, node.name}:
@@ -87,11 +91,10 @@ def random_weights(graph: Graph, seed: int = 0) -> dict[str, Array]:
 
 def _small(graph: Graph) -> Graph:
     """The same network for a small picture, where its weights are the same: to be quick."""
-    channels, height, width = graph.input
+    channels, *size = graph.input
     for side in (64, 96, 128):
-        size = min(height, side), min(width, side)
         try:
-            small = Graph.from_json({**graph.to_json(), "input": [channels, *size]})
+            small = Graph.from_json({**graph.to_json(), "input": [channels, *(min(n, side) for n in size)]})
         except GraphError:
             continue
         if small.parameters == graph.parameters:
@@ -101,11 +104,13 @@ def _small(graph: Graph) -> Graph:
 
 def _pictures(rng: np.random.Generator, graph: Graph) -> Array:
     """Pictures with both fine noise and large patches, four to sixteen of them."""
-    channels, height, width = graph.input
-    n = min(max(2**15 // (height * width), 4), 16)
-    patches = rng.normal(size=(n, channels, -(-height // 8), -(-width // 8))).repeat(8, 2).repeat(8, 3)
-    noise = rng.normal(size=(n, channels, height, width))
-    return (0.7 * patches[:, :, :height, :width] + 0.7 * noise).astype(np.float32)
+    channels, *size = graph.input
+    n = min(max(2**15 // math.prod(size), 4), 16)
+    noise = rng.normal(size=(n, *graph.input))
+    patches = rng.normal(size=(n, channels, *(-(-pixels // 8) for pixels in size)))
+    for axis, pixels in enumerate(size, 2):
+        patches = patches.repeat(8, axis).take(range(pixels), axis)
+    return (0.7 * patches + 0.7 * noise).astype(np.float32)
 
 
 def _ends_branch(graph: Graph, norm: Node, readers: Mapping[str, list[Node]]) -> bool:
@@ -127,25 +132,33 @@ def _norm(rng: np.random.Generator, x: Array, *, branch: bool) -> dict[str, Arra
     variance = np.maximum(variance, 0.1 * variance.mean() + 1e-6)
     return {
         "weight": rng.uniform(0.8, 1.2, channels) * (0.2 if branch else 1),
-        "bias": rng.normal(0, 0.1, channels) if branch else rng.uniform(0, 1, channels),
+        "bias": rng.normal(0, 0.1, channels) if branch else rng.uniform(0.5, 1.5, channels),
         "running_mean": mean + 0.1 * rng.normal(size=channels) * np.sqrt(variance),
         "running_var": variance * rng.uniform(0.8, 1.25, channels),
     }
 
 
 def _layer(
-    rng: np.random.Generator, node: Node, shapes: Mapping[str, tuple[int, ...]], inputs: list[Array], *, centre: bool
+    rng: np.random.Generator,
+    node: Node,
+    shapes: Mapping[str, tuple[int, ...]],
+    inputs: list[Array],
+    *,
+    normed: bool,
+    gate: bool,
 ) -> tuple[dict[str, Array], Array]:
-    """A convolution or linear layer and what it makes. centre: nothing normalises after it, so the layer does."""
+    """A convolution or linear layer and what it makes. normed: a norm follows; otherwise the layer centres and scales.
+
+    gate: it belongs to a squeeze-excite gate and sees means, which differ little from picture to picture: centring
+    would magnify their rounding, so it only scales.
+    """
     shape = shapes["weight"]
     fan_in = shape[0] if isinstance(node.op, ops.ConvTranspose2d) else math.prod(shape[1:])
-    weight = rng.normal(0, fan_in**-0.5, shape).astype(np.float32)
-    bias = rng.normal(0, 0.1, node.shape[0]).astype(np.float32)
+    weight = rng.standard_normal(shape, np.float32) * np.float32(fan_in**-0.5)
+    bias = rng.uniform(0.5, 1.5, node.shape[0]).astype(np.float32)
     y = compute(node.op, inputs, {"weight": weight})
-    if centre:
+    if not normed:
         axes = (0, *range(2, y.ndim))
-        # The layers of a squeeze-excite gate see means, which differ little: taking theirs away would magnify rounding.
-        gate = y.ndim == 4 and y.shape[2:] == (1, 1)
         mean = np.zeros(y.shape[1], np.float32) if gate else y.mean(axes)
         spread = np.square(y - mean.reshape(-1, *[1] * (y.ndim - 2))).mean()
         scale = np.float32(1 / math.sqrt(float(spread) + 1e-12))
