@@ -9,23 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, NamedTuple
 
 from eyespot.arch.catalogue import draw
 from eyespot.bundle.build import build
 from eyespot.bundle.published import Published, by_sha256, label_set
 from eyespot.bundle.store import Bundle, check_free, sha256
 from eyespot.core.card import Card
-from eyespot.core.graph import Graph
 from eyespot.core.labels import Labels
 from eyespot.core.pixels import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from eyespot.errors import UsageError
 from eyespot.lower.fold import fold_graph
+from eyespot.weights.by_order import BY_ORDER, by_order
 from eyespot.weights.checkpoint import read_tensors
-from eyespot.weights.names import by_order, identify, match
+from eyespot.weights.identify import identify, the_one
+from eyespot.weights.names import Matched, match
 
 # How pixels become numbers, by the names people know: (channels, scale, mean, std).
 PIXELS: Mapping[str, Preprocess] = {
@@ -37,14 +35,20 @@ PIXELS: Mapping[str, Preprocess] = {
     "raw": Preprocess(scale=1.0),
 }
 
-# What each source feeds its networks, where a file of it comes without a card.
+# What each source feeds its networks, where a file of it comes without a card: by scheme, or by its first word. (Keras'
+# MobileNetV3 and EfficientNet scale their pixels inside, to this.) A source that is not here must be told.
 _SCHEME_PIXELS: Mapping[str, str] = {
     "torchvision": "imagenet",
     "timm": "imagenet",
     "gluon": "imagenet",
-    "cifar_resnet": "imagenet",
-    "efficientnet_lite": "lite",
-    "keras": "tf",
+    "akamaster": "imagenet",
+    "lukemelas": "lite",
+    "keras.mobilenet_v1": "tf",
+    "keras.mobilenet_v2": "tf",
+    "keras.mobilenet_v3": "tf",
+    "keras2.mobilenet_v3": "tf",
+    "keras.efficientnet": "imagenet",
+    "keras.resnet": "caffe",
 }
 
 
@@ -67,15 +71,12 @@ class Request:
     licence: str | None = None
 
 
-@dataclass(frozen=True)
-class _Fitted:
+class _Fitted(NamedTuple):
     """A network with the file's tensors in it."""
 
     architecture: str
     arguments: Mapping[str, Any]
-    scheme: str | None
-    graph: Graph
-    weights: Mapping[str, NDArray[np.float32]]
+    matched: Matched
 
 
 def adopt(
@@ -108,7 +109,7 @@ def adopt(
         name=name,
         architecture=fitted.architecture,
         arguments=fitted.arguments,
-        graph=fitted.graph,
+        graph=fitted.matched.graph,
         preprocess=request.preprocess or _preprocess(file, fitted, request, card),
         labels_source=labels.source,
         background=labels.background,
@@ -117,7 +118,7 @@ def adopt(
         source=card.source if card else f"the file {file.name}, sha256 {digest[:16]}…",
         description=card.description if card else "",
     )
-    return build(out or _place(name), made, weights=fitted.weights, labels=labels, replace=replace)
+    return build(out or _place(name), made, weights=fitted.matched.weights, labels=labels, replace=replace)
 
 
 def _place(name: str) -> Path:
@@ -130,39 +131,38 @@ def _place(name: str) -> Path:
 
 def _fit(file: Path, request: Request, card: Published | None) -> _Fitted:
     tensors = read_tensors(file)
-    scheme = request.scheme or (card.scheme if card else None)
-    architecture = request.architecture or (card.architecture if card else None)
-    arguments: dict[str, object] = dict(card.arguments) if card else {}
-    if architecture is None and request.by_order:
-        raise UsageError(f"{file.name}: --by-order needs --arch, since its tensors' names say nothing")
-    if architecture is None or (card is None and scheme is None and not request.by_order):
-        found = identify(tensors, architecture=architecture)
-        architecture, scheme, arguments = found.architecture, found.scheme, dict(found.arguments)
+    if card is not None:
+        architecture, arguments, scheme = card.architecture, dict(card.arguments), request.scheme or card.scheme
+    elif request.by_order:
+        if request.architecture is None:
+            raise UsageError(f"{file.name}: --by-order needs --arch, since its tensors' names say nothing")
+        architecture, arguments, scheme = request.architecture, {}, BY_ORDER
+    else:
+        found = the_one(identify(tensors, architecture=request.architecture, scheme=request.scheme), tensors)
+        architecture, arguments, scheme = found.architecture, dict(found.arguments), found.scheme
     arguments |= request.arguments
     graph = draw(architecture, arguments)
-    if scheme is None:
-        fit = by_order(tensors, (graph, fold_graph(graph)))
-        return _Fitted(architecture, arguments, None, fit.graph, fit.weights)
-    return _Fitted(architecture, arguments, scheme, graph, match(tensors, graph, scheme))
+    matched = by_order(tensors, (graph, fold_graph(graph))) if scheme == BY_ORDER else match(tensors, graph, scheme)
+    return _Fitted(architecture, arguments, matched)
 
 
 def _labels(fitted: _Fitted, card: Published | None) -> Labels:
     if card is not None:
         return label_set(card.labels, background=card.background)
-    outputs = fitted.graph.shape(fitted.graph.inference().outputs[0])[0]
+    outputs = fitted.matched.graph.shape(fitted.matched.graph.inference().outputs[0])[0]
     if outputs in (1000, 1001):
         return label_set("imagenet_1k", background=outputs == 1001)
-    if fitted.scheme == "cifar_resnet":
+    if fitted.matched.scheme == "akamaster.resnet_cifar":
         return label_set("cifar10")
     return Labels.numbered(outputs)
 
 
 def _preprocess(file: Path, fitted: _Fitted, request: Request, card: Published | None) -> Preprocess:
-    height, width = fitted.graph.input[1:]
+    height, width = fitted.matched.graph.input[1:]
     size = (height, width)
     if card is not None and request.pixels is None:
         return _for_size(card.preprocess, size)
-    name = request.pixels or _SCHEME_PIXELS.get(fitted.scheme or "")
+    name = request.pixels or _source_pixels(fitted.matched.scheme)
     if name is None:
         raise UsageError(f"{file.name} does not say how its pixels are scaled; pass --pixels {', '.join(PIXELS)}")
     if name not in PIXELS:
@@ -170,6 +170,10 @@ def _preprocess(file: Path, fitted: _Fitted, request: Request, card: Published |
     base = PIXELS[name]
     shorter = round(max(size) / 0.875) if max(size) > 64 else max(size)  # the usual margin, none for thumbnails
     return _for_size(base, size, shorter)
+
+
+def _source_pixels(scheme: str) -> str | None:
+    return _SCHEME_PIXELS.get(scheme) or _SCHEME_PIXELS.get(scheme.partition(".")[0])
 
 
 def _for_size(base: Preprocess, size: tuple[int, int], shorter: int | None = None) -> Preprocess:

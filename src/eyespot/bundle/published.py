@@ -27,12 +27,12 @@ LABEL_SETS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One published file of weights. ``scheme`` None: unnamed tensors, matched in order of execution."""
+    """One published file of weights; ``scheme`` is a source of names in ``eyespot.weights``, or 'by_order'."""
 
     name: str
     architecture: str
     arguments: Mapping[str, Any]
-    scheme: str | None
+    scheme: str
     preprocess: Preprocess
     labels: str
     sha256: str
