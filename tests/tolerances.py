@@ -19,3 +19,24 @@ def relative_error(got, want) -> float:
     got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
     assert got.shape == want.shape, f"shapes differ: {got.shape} and {want.shape}"
     return float(np.abs(got - want).max() / max(np.ptp(want), 1e-30))
+
+# Pixels, in grey levels (0–255).
+# One value computed in two ways and rounded to a whole level.
+RESAMPLED = 1
+# The same through two passes, each rounded (measured: 1, and 2 for one bicubic value in a million).
+RESAMPLED_TWICE = 2
+# Bicubic overshoot at a hard edge is clipped between the passes, and Pillow from 13 on sometimes takes them in the
+# other order; seen up to 25 on noise, in a few of a thousand values. Mean over the picture:
+RESAMPLED_MEAN = 0.1
+# Float32 coordinates of the other side (5e-5 of a pixel) times 255, and half a level of our rounding.
+POINT_SAMPLED = 0.52
+# Mean difference of the same picture through a lossy or palette format, small and full of edges; its negative or mirror
+# image differs by more than 60.
+LOSSY_PICTURE = 8.0
+# Mean difference of the same photograph saved once in each EXIF orientation as JPEG (measured up to 3.7; its mirror
+# images differ by 74).
+SAME_PHOTOGRAPH = 5.0
+# Mean difference of a JPEG decoded at a smaller scale and of one decoded whole, both prepared (measured 0.2 to 0.7).
+SCALED_DECODE = 1.0
+# Probabilities are float32 and rounded to six digits in JSON.
+PROBABILITY = 1e-6

@@ -3,14 +3,15 @@
     picture = decode(path.read_bytes())                         # PIL.Image.Image, mode "RGB"
     picture = decode(data, at_least=(512, 512))                 # a large JPEG at 1/2, 1/4 or 1/8
 
-Formats: JPEG and MPO, PNG and APNG, WebP, GIF, BMP, TIFF, AVIF, HEIC (extra ``heic``), JPEG 2000, ICO, PPM, PSD, QOI,
-SGI, PCX: the first picture of each. What is done about modes is in ``colour``, about turning in ``orientation``,
+Formats: JPEG and MPO, PNG and APNG, WebP, GIF, BMP, TIFF, AVIF, HEIC (extra ``heic``), JPEG 2000, ICO, PPM, PSD,
+QOI, SGI, PCX: the first picture of each. What is done about modes is in ``colour``, about turning in ``orientation``,
 about what else a file may hold in ``envelope``. ICC profiles are ignored.
 
-Limits. A picture of more than ``max_pixels`` is refused by its header; Pillow's global limits are neither used nor
-changed. Memory on top of the file, per pixel: 4 bytes for most pictures; 8 while it is turned; 12 with transparency or
-more than 8 bits; 20 for WebP, 16 for AVIF, HEIC, JPEG 2000 and progressive JPEG, whose codecs keep planes of their own.
-Some codecs (AVIF, HEIC) check the size in their own stream against a limit of theirs, 268 million pixels.
+Limits. A picture of more than ``max_pixels`` is refused by its header. Pillow's global limits are not changed; GIF,
+WebP and icons keep to them too. Peak memory on top of the file, measured, in bytes per pixel: 4 for most pictures; 8
+when turned, transparent or CMYK; 10 for progressive JPEG, AVIF and HEIC; 12 for 16-bit grey; 16 for WebP; 20 for JPEG
+2000; 25 for float. AVIF and HEIC check the size in their inner streams against 268 million pixels of their own. 700,000
+mutations of small files, with ``max_pixels`` at 4 million, took at most 0.13 s each and 134 MB in all.
 
 Threads: nothing here is shared between calls. ``warnings.catch_warnings`` is not safe among threads, so no warning is
 caught: the code of Pillow that warns is given nothing to warn about (see ``envelope`` and ``jpeg``). Pillow releases
@@ -81,6 +82,8 @@ class Opened:
                 want = upright_size(at_least[::-1], self.orientation) if at_least else None
                 box: Box = jpeg.load(reader, self._data, want)
             else:
+                if self.format is formats.TIFF:  # which else asks Pillow's global limit, and warns, as it allocates
+                    reader.im = Image.new(reader.mode, reader.size).im
                 reader.load()
                 if reader.size != stored:
                     raise PictureError(

@@ -17,7 +17,7 @@ LONGEST, SHORTEST = 1280, 320  # the photograph's longer side, in pixels, is bro
 _PAPER, _INK, _FAINT, _TRACK, _BAR, _BEST = "#ffffff", "#1b1f24", "#6a737d", "#eceff2", "#9db4c9", "#1f6feb"
 _NARROWEST = 14  # a panel's width in text heights, whatever the photograph's
 
-# Tried in turn where a label is not ASCII, which is all that Pillow's own font has; the system finds them by name.
+# Tried in turn where a label is not ASCII, which is all that the font in Pillow has; the system finds them.
 _FONTS = (
     "DejaVuSans.ttf", "NotoSans-Regular.ttf", "arial.ttf", "Arial.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf",
     "msyh.ttc", "PingFang.ttc", "wqy-microhei.ttc",
@@ -25,7 +25,7 @@ _FONTS = (
 
 
 def annotate(photograph: Image.Image, predictions: Sequence[Prediction], title: str) -> Image.Image:
-    """The photograph and a panel: right of a tall picture, below a wide one. RGB; the photograph shrinks to 1280 pixels."""
+    """The photograph, at most 1280 pixels long, and a panel: right of a tall picture, below a wide one. RGB."""
     photograph = _fit(photograph)
     beside = photograph.height > photograph.width
     text = max(13, min(28, round(max(photograph.size) / 32)))

@@ -101,7 +101,7 @@ _MOST_SAMPLES = 6
 def tiff(data: bytes, max_pixels: int) -> Envelope:
     """The first page, without its EXIF, texts, thumbnails and private tags. PictureError when it points outside."""
     order = "<" if data[:2] == b"II" else ">"
-    big = data[2:4] in (b"+\0", b"\0+")
+    big = data[2:4] == b"+\0"
     head, entry, inline = ("Q", "HHQ8s", 8) if big else ("H", "HHL4s", 4)
     (start,) = struct.unpack_from(order + ("Q" if big else "L"), data, 8 if big else 4)
     (count,) = struct.unpack_from(order + head, data, start)

@@ -47,8 +47,7 @@ _SIGNATURES: tuple[tuple[bytes, Format], ...] = (
     (b"GIF89a", GIF),
     (b"II*\0", TIFF),
     (b"MM\0*", TIFF),
-    (b"II+\0", TIFF),
-    (b"MM\0+", TIFF),
+    (b"II+\0", TIFF),  # BigTIFF; Pillow reads it in this byte order only
     (b"\xff\x4f\xff\x51", JPEG2000),
     (b"\0\0\0\x0cjP  \r\n\x87\n", JPEG2000),
     (b"8BPS\0\x01", PSD),

@@ -28,8 +28,10 @@ def sample(
     """
     rows, down = _taps(pixels.shape[0], start[0], length[0], size[0], filter)
     columns, across = _taps(pixels.shape[1], start[1], length[1], size[1], filter)
-    lines = _mix(pixels, rows, down)
-    total = _mix(lines.swapaxes(0, 1), columns, across).swapaxes(0, 1)
+    if size[0] * pixels.shape[1] <= size[1] * pixels.shape[0]:  # the way that keeps less in between
+        total = _mix(_mix(pixels, rows, down).swapaxes(0, 1), columns, across).swapaxes(0, 1)
+    else:
+        total = _mix(_mix(pixels.swapaxes(0, 1), columns, across).swapaxes(0, 1), rows, down)
     return np.ascontiguousarray(np.clip(np.rint(total), 0, 255).astype(np.uint8))
 
 
