@@ -111,8 +111,6 @@ def adopt(
         arguments=fitted.arguments,
         graph=fitted.matched.graph,
         preprocess=request.preprocess or _preprocess(file, fitted, request, card),
-        labels_source=labels.source,
-        background=labels.background,
         metrics=card.metrics if card else (),
         licence=request.licence or (card.licence if card else ""),
         source=card.source if card else f"the file {file.name}, sha256 {digest[:16]}…",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -24,7 +25,7 @@ def build(
     labels: Labels,
     replace: bool = False,
 ) -> Bundle:
-    """Writes the bundle of ``card`` at ``path``; ``card.files`` is computed here.
+    """Writes the bundle of ``card`` at ``path``; the card's files and its labels' header are filled in here.
 
     Raises WeightsError when the weights do not fit the graph, BundleError when the labels do not fit its output.
     """
@@ -40,6 +41,7 @@ def build(
         )
     if graph.input[1:] != card.preprocess.size:
         raise BundleError(f"{card.name}: the network takes {graph.input[1:]}, its pictures are {card.preprocess.size}")
+    card = dataclasses.replace(card, labels_source=labels.source, background=labels.background)
     check_free(Path(path), replace=replace)
     check(card.graph, weights)
     metadata = {"name": card.name, "licence": card.licence, "graph": card.graph.digest}

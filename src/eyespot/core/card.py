@@ -85,8 +85,10 @@ class Card:
             data["preprocess"] = Preprocess.from_json(data["preprocess"])
             data["metrics"] = tuple(_metric(m) for m in data["metrics"])
             card = cls(**data)
-        except EyespotError:
+        except BundleError:
             raise
+        except EyespotError as error:
+            raise BundleError(f"card.json: {error}; import the weights again") from None
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleError(
                 f"card.json is not a card: {type(error).__name__}: {error}; import the weights again"
