@@ -14,7 +14,6 @@ PICTURES = 5000
 KILLS = 20
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
 def test_killed_twenty_times(tiny, tmp_path, suffix):
     folder = tmp_path / "pictures"
