@@ -142,6 +142,14 @@ def test_exif_of_both_byte_orders(order, kind):
     assert from_exif(b"Exif\0\0" + made.exif(6, order=order, kind=kind)) == 6
 
 
+def test_xmp_turns_where_exif_does_not():
+    packet = b'<rdf:Description tiff:Orientation="%d"/>'
+    for format in ("JPEG", "WEBP"):
+        assert decode(made.saved(made.scene(), format, xmp=packet % 6)).size == made.SIZE[::-1]
+        both = made.saved(made.scene(), format, xmp=packet % 6, exif=made.exif(3))
+        assert decode(both).size == made.SIZE
+
+
 def test_transparency_lies_over_white():
     half = decode(made.saved(Image.new("RGBA", (3, 2), (200, 0, 100, 128)), "PNG"))
     alpha = 128 / 255

@@ -65,18 +65,21 @@ class Decoded(NamedTuple):
 
 
 class Opened:
-    """A picture whose header has been read. ``size`` is the upright (height, width)."""
+    """A picture whose header has been read. ``size`` is the upright (height, width) that it promises."""
 
-    def __init__(self, format: Format, data: bytes, reader: ImageFile.ImageFile, orientation: int) -> None:
+    def __init__(
+        self, format: Format, data: bytes, reader: ImageFile.ImageFile, orientation: int, max_pixels: int
+    ) -> None:
         self.format = format
         self.orientation = orientation
+        self.max_pixels = max_pixels
         self.size = upright_size(reader.size, orientation)[::-1]
         self._data = data
         self._reader = reader
 
     def load(self, at_least: tuple[int, int] | None = None) -> Decoded:
         """The pixels, once: the reader's are handed over, not copied."""
-        reader, stored = self._reader, self._reader.size
+        reader, size = self._reader, self.size
         with _in_one_line(self.format.name, self._data):
             if isinstance(reader, jpeg.JpegReader):
                 want = upright_size(at_least[::-1], self.orientation) if at_least else None
@@ -85,16 +88,13 @@ class Opened:
                 if self.format is formats.TIFF:  # which else asks Pillow's global limit, and warns, as it allocates
                     reader.im = Image.new(reader.mode, reader.size).im
                 reader.load()
-                if reader.size != stored:
-                    raise PictureError(
-                        f"{self.format.name} data of {_by(reader.size)} pixels came, the header promises "
-                        f"{_by(stored)}; save it again as JPEG or PNG"
-                    )
+                _check_size(self.format, reader.size, self.max_pixels)  # HEIC's inner stream may differ
                 box = (0, 0, *reader.size)
+                size = upright_size(reader.size, self.orientation)[::-1]
             box = turn_box(box, reader.size, self.orientation)
             image = turn(to_rgb(reader), self.orientation)
             image.info = {}  # nobody shall apply the orientation, or a palette's transparency, again
-        return Decoded(image, box, self.size)
+        return Decoded(image, box, size)
 
 
 def open_picture(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Opened:
@@ -118,7 +118,7 @@ def open_picture(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Opened:
         orientation = file.orientation
         if format in (formats.JPEG, formats.WEBP, formats.AVIF):
             orientation = from_info(reader.info)
-    return Opened(format, data, reader, orientation)
+    return Opened(format, data, reader, orientation, max_pixels)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

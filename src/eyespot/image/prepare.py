@@ -60,7 +60,6 @@ _FILTERS: dict[Filter, Image.Resampling] = {
 _SUPPORT = {"nearest": 0.0, "box": 0.5, "bilinear": 1.0, "hamming": 1.0, "bicubic": 2.0, "lanczos": 3.0}
 _CUT_FROM_WHOLE = ("nearest", "box")  # these jump at a pixel's border, where a rounding error shows
 _WHOLE_PIXELS = 1 << 24
-_FAR = 8192  # Pillow takes boxes as float32, exact to 1/1000 pixel up to here; beyond, a part is cut out first
 
 _ENOUGH = 2.0  # times the resized side, for 1/2 and 1/4
 _ENOUGH_AT_EIGHTH = 1.4
@@ -153,17 +152,16 @@ def _resample(image: Image.Image, box: Box, plan: _Plan, filter: Filter) -> Imag
         return whole if is_whole else whole.crop((plan.left, plan.top, plan.left + plan.across, plan.top + plan.down))
     left, across = _source(box[0], box[2], plan.width, plan.left, plan.across)
     top, down = _source(box[1], box[3], plan.height, plan.top, plan.down)
+    # What the filter reads is cut out first: boxes are float32 to Pillow, exact only near zero, and rows that begin at
+    # zero spare it a pass. The cut is a resize that Pillow knows to be one; crop would ask its global limit.
+    before, after = _around(left, across, plan.across, filter, image.width)
     above, below = _around(top, down, plan.down, filter, image.height)
-    if image.width > _FAR:
-        before, after = _around(left, across, plan.across, filter, image.width)
-        area = (before, above, after, below)
-        # What crop does, but crop asks Pillow's global limit.
-        image = image.transform((after - before, below - above), Image.Transform.EXTENT, area, Image.Resampling.NEAREST)
-        left, top, below, above = left - before, top - above, below - above, 0
-    rows = image.resize((plan.across, below - above), method, box=(left, above, min(left + across, image.width), below))
-    return rows.resize(
-        (plan.across, plan.down), method, box=(0, top - above, plan.across, min(top - above + down, rows.height))
-    )
+    area = (before, above, after, below)
+    image = image.resize((after - before, below - above), Image.Resampling.NEAREST, box=area)
+    box = (left - before, 0, min(left - before + across, image.width), image.height)
+    rows = image.resize((plan.across, image.height), method, box=box)
+    box = (0, top - above, plan.across, min(top - above + down, image.height))
+    return rows.resize((plan.across, plan.down), method, box=box)
 
 
 def _around(start: float, length: float, count: int, filter: Filter, limit: int) -> tuple[int, int]:
