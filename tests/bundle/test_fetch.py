@@ -64,7 +64,8 @@ def test_the_wrong_file_is_removed(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "message"), [("/missing", "404"), ("/short", "broke off after 1,000 of 102,400"), ("/to-a-file", "302|not allowed")]
+    ("path", "message"),
+    [("/missing", "404"), ("/short", "broke off after 1,000 of 102,400"), ("/to-a-file", "302|not allowed")],
 )
 def test_failures_are_one_line_and_leave_nothing(server, tmp_path, path, message):
     with pytest.raises(FetchError, match=message) as caught:

@@ -136,7 +136,12 @@ def _fit(file: Path, request: Request, card: Published | None) -> _Fitted:
             raise UsageError(f"{file.name}: --by-order needs --arch, since its tensors' names say nothing")
         architecture, arguments, scheme = request.architecture, {}, BY_ORDER
     else:
-        found = the_one(identify(tensors, architecture=request.architecture, scheme=request.scheme), tensors)
+        candidates = identify(tensors, architecture=request.architecture, scheme=request.scheme)
+        if not candidates and request.architecture is not None:
+            # Not this network as it is; held against it once more, since the caller is sure, match says why not.
+            graph = draw(request.architecture, request.arguments)
+            return _Fitted(request.architecture, request.arguments, match(tensors, graph, request.scheme))
+        found = the_one(candidates, tensors)
         architecture, arguments, scheme = found.architecture, dict(found.arguments), found.scheme
     arguments |= request.arguments
     graph = draw(architecture, arguments)
