@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -40,12 +39,13 @@ def identify(tensors: Tensors, *, architecture: str | None = None, scheme: str |
     """Every network of the catalogue that the tensors fit to the last one, without missing or left-over tensors.
 
     The number of classes, width and depth come from shapes; padding and epsilon from the source, whose names the file
-    has. ``architecture`` and ``scheme`` narrow the search to what the caller already knows.
+    has. ``architecture`` and ``scheme`` narrow the search to what the caller already knows; the scheme 'by_order'
+    disregards the names.
     """
-    found = list(_by_name(tensors, architecture, scheme))
-    if not found and scheme in (None, BY_ORDER) and tensors and all(_NUMBERED.fullmatch(name) for name in tensors):
-        found += _numbered(tensors, architecture)
-    return tuple(found)
+    numbered = bool(tensors) and all(_NUMBERED.fullmatch(name) for name in tensors)
+    if scheme == BY_ORDER or numbered:
+        return tuple(_by_order(tensors, architecture, {"padding": "same"} if numbered else {}))
+    return tuple(_by_name(tensors, architecture, scheme))
 
 
 def the_one(candidates: tuple[Candidate, ...], tensors: Tensors) -> Candidate:
@@ -85,15 +85,16 @@ def _by_name(tensors: Tensors, architecture: str | None, scheme: str | None) -> 
                 yield Candidate(known.name, variant.name, {**known.arguments(variant.name), "classes": classes})
 
 
-def _numbered(tensors: Tensors, architecture: str | None) -> Iterator[Candidate]:
-    """Networks whose convolutions and linear layers, each with a bias in place of its batch norm, have these shapes."""
+def _by_order(tensors: Tensors, architecture: str | None, known: Mapping[str, object]) -> Iterator[Candidate]:
+    """Networks of these shapes, with batch norms or with a bias in place of each; the last layer counts the classes."""
     shapes = [_plain(item.tensor.shape) for item in in_order(tensors)]
-    arguments = {"padding": "same", "classes": math.prod(shapes[-1])}
+    if not shapes or not shapes[-1]:
+        return
+    arguments = {**known, "classes": shapes[-1][0]}
     for variant in catalogue.variants().values():
-        if architecture in (None, variant.name):
-            graph = _drawn(variant.name, arguments)
-            if graph is not None and list(_folded(graph)) == shapes:
-                yield Candidate(BY_ORDER, variant.name, arguments)
+        graph = _drawn(variant.name, arguments) if architecture in (None, variant.name) else None
+        if graph is not None and shapes in (_folded(graph), [_plain(p.shape) for p in graph.parameters.values()]):
+            yield Candidate(BY_ORDER, variant.name, arguments)
 
 
 def _drawn(name: str, arguments: Mapping[str, object]) -> Graph | None:
@@ -104,12 +105,10 @@ def _drawn(name: str, arguments: Mapping[str, object]) -> Graph | None:
         return None
 
 
-def _folded(graph: Graph) -> Iterator[Shape]:
-    for node in graph.nodes:
-        if isinstance(node.op, (Conv2d, Linear)):
-            weight = node.op.parameters(graph.input_shapes(node))["weight"]
-            yield _plain(weight)
-            yield weight[:1]
+def _folded(graph: Graph) -> list[Shape]:
+    layers = (node for node in graph.nodes if isinstance(node.op, (Conv2d, Linear)))
+    weights = (node.op.parameters(graph.input_shapes(node))["weight"] for node in layers)
+    return [shape for weight in weights for shape in (_plain(weight), weight[:1])]
 
 
 def _plain(shape: Shape) -> Shape:

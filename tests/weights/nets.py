@@ -1,0 +1,52 @@
+"""Networks with random weights under other people's names, for the tests of names."""
+
+import numpy as np
+
+from eyespot.arch.catalogue import draw
+from eyespot.weights.names import SCHEMES
+from eyespot.weights.scheme import KERAS
+
+
+def random_tensors(graph, seed: int = 0) -> dict[str, np.ndarray]:
+    """Small random numbers under our names; variances are positive."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: (rng.random(p.shape) + 0.5 if name.endswith("running_var") else rng.normal(size=p.shape)).astype("f4")
+        for name, p in graph.parameters.items()
+    }
+
+
+def theirs(scheme_name: str, graph, weights) -> dict[str, np.ndarray]:
+    """The weights as the source of a scheme would have written them: its names, its layouts."""
+    scheme = SCHEMES[scheme_name]
+    modules = scheme.modules(graph)
+    out = {}
+    for node in graph.nodes:
+        for parameter in graph.parameters_of(node):
+            short = parameter.name.rsplit(".", 1)[1]
+            name = f"{modules[node.name]}{scheme.layout.join}{scheme.layout.names(node.op, short)[0]}"
+            tensor = weights[parameter.name]
+            if scheme.layout is KERAS and tensor.ndim == 4:
+                depthwise = node.op.groups > 1
+                tensor = tensor.transpose(2, 3, 0, 1) if depthwise else tensor.transpose(2, 3, 1, 0)
+            elif scheme.layout is KERAS and tensor.ndim == 2:
+                tensor = tensor.T
+            out[name] = tensor
+    return out
+
+
+SMALL = {
+    "mobilenet_v1": "mobilenet_v1_0.25", "mobilenet_v2": "mobilenet_v2_0.35", "mobilenet_v3": "mobilenet_v3_small_0.75",
+    "efficientnet": "efficientnet_b0", "squeezenet": "squeezenet_1.1", "resnet": "resnet50",
+}  # fmt: skip
+
+
+def smallest(scheme_name: str) -> str:
+    """A small variant that the scheme suits."""
+    return "resnet20_cifar" if "cifar" in scheme_name else SMALL[SCHEMES[scheme_name].family]
+
+
+def drawn(scheme_name: str, classes: int = 7):
+    """The graph of that variant with the scheme's arguments."""
+    variant = smallest(scheme_name)
+    return draw(variant, {**SCHEMES[scheme_name].arguments(variant), "classes": classes})
