@@ -115,7 +115,7 @@ def test_the_caller_may_say_more(tmp_path):
     ("drop", "request_", "message"),
     [
         ("features.3.conv.0.0.weight", Request(architecture="mobilenet_v2_0.35"), "features.3.conv.0.0.weight"),
-        ("", Request(architecture="mobilenet_v2_0.5"), "mobilenet_v2_0.5|no network"),
+        ("", Request(architecture="mobilenet_v2_0.5"), "look like torchvision.*needs 16×48×1×1"),
         ("", Request(by_order=True), "--by-order needs --arch"),
         ("", Request(pixels="blue"), "blue"),
         ("", Request(arguments={"depth": 3}), "no argument 'depth'"),
