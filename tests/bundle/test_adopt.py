@@ -116,7 +116,7 @@ def test_the_caller_may_say_more(tmp_path):
     [
         ("features.3.conv.0.0.weight", Request(architecture="mobilenet_v2_0.35"), "features.3.conv.0.0.weight"),
         ("", Request(architecture="mobilenet_v2_0.5"), "look like torchvision.*needs 16×48×1×1"),
-        ("", Request(by_order=True), "--by-order needs --arch"),
+        ("", Request(by_order=True), "pass --arch, and --by-order"),
         ("", Request(pixels="blue"), "blue"),
         ("", Request(arguments={"depth": 3}), "no argument 'depth'"),
     ],
@@ -167,3 +167,32 @@ def test_without_the_extra_the_built_in_model_answers(monkeypatch, tmp_path, exa
         assert len(model.bundle.labels) == 200
         assert model(examples / "chelsea.jpg").label
     assert not list(tmp_path.iterdir())
+
+
+def test_by_order(tmp_path):
+    """Tensors whose names say nothing, in order of execution, folded or not; classes need saying when they are odd."""
+    from eyespot.arch.catalogue import draw
+    from eyespot.lower.fold import fold
+    from eyespot.lower.tensors import random_weights
+
+    graph = draw("mobilenet_v1_0.25", {"classes": 5, "padding": "same"})
+    weights = random_weights(graph, 0)
+    for place, (_, tensors) in (("plain", (graph, weights)), ("folded", fold(graph, weights))):
+        named = {f"{i:03}_x_{name.rpartition('.')[2]}": t for i, (name, t) in enumerate(tensors.items())}
+        save_file(named, tmp_path / f"{place}.safetensors")
+        request = Request(
+            architecture="mobilenet_v1_0.25",
+            arguments={"classes": 5, "padding": "same"},
+            by_order=True,
+            pixels="tf",
+        )
+        bundle = adopt(tmp_path / f"{place}.safetensors", tmp_path / place, request=request)
+        got = bundle.weights()
+        assert all(np.array_equal(got[name], tensors[name]) for name in got)
+        assert len(got) == len(bundle.card.graph.parameters)
+        with pytest.raises(UsageError, match="--pixels"):
+            adopt(
+                tmp_path / f"{place}.safetensors",
+                tmp_path / "x",
+                request=Request(architecture="mobilenet_v1_0.25", arguments={"classes": 5}, by_order=True),
+            )

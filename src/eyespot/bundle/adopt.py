@@ -21,7 +21,7 @@ from eyespot.core.pixels import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from eyespot.errors import UsageError
 from eyespot.lower.fold import fold_graph
 from eyespot.weights.by_order import BY_ORDER, by_order
-from eyespot.weights.checkpoint import read_tensors
+from eyespot.weights.checkpoint import read_checkpoint
 from eyespot.weights.identify import identify, the_one
 from eyespot.weights.names import Matched, match
 
@@ -128,25 +128,26 @@ def _place(name: str) -> Path:
 
 
 def _fit(file: Path, request: Request, card: Published | None) -> _Fitted:
-    tensors = read_tensors(file)
+    checkpoint = read_checkpoint(file)
+    tensors = checkpoint.tensors
+    scheme = BY_ORDER if request.by_order else request.scheme
+    arguments: dict[str, object] = {} if checkpoint.size is None else {"size": list(checkpoint.size)}
     if card is not None:
-        architecture, arguments, scheme = card.architecture, dict(card.arguments), request.scheme or card.scheme
-    elif request.by_order:
-        if request.architecture is None:
-            raise UsageError(f"{file.name}: --by-order needs --arch, since its tensors' names say nothing")
-        architecture, arguments, scheme = request.architecture, {}, BY_ORDER
+        architecture, scheme = card.architecture, scheme or card.scheme
+        arguments |= card.arguments
     else:
-        candidates = identify(tensors, architecture=request.architecture, scheme=request.scheme)
-        if not candidates and request.architecture is not None:
-            # Not this network as it is; held against it once more, since the caller is sure, match says why not.
-            graph = draw(request.architecture, request.arguments)
-            return _Fitted(request.architecture, request.arguments, match(tensors, graph, request.scheme))
-        found = the_one(candidates, tensors)
-        architecture, arguments, scheme = found.architecture, dict(found.arguments), found.scheme
+        candidates = identify(tensors, architecture=request.architecture, scheme=scheme)
+        if candidates or request.architecture is None:
+            found = the_one(candidates, tensors)
+            architecture, scheme = found.architecture, found.scheme
+            arguments |= found.arguments
+        else:
+            architecture = request.architecture  # it does not fit as it is: the matching below says why, or how it does
     arguments |= request.arguments
     graph = draw(architecture, arguments)
-    matched = by_order(tensors, (graph, fold_graph(graph))) if scheme == BY_ORDER else match(tensors, graph, scheme)
-    return _Fitted(architecture, arguments, matched)
+    if scheme == BY_ORDER:
+        return _Fitted(architecture, arguments, by_order(tensors, (graph, fold_graph(graph))))
+    return _Fitted(architecture, arguments, match(tensors, graph, scheme))
 
 
 def _labels(fitted: _Fitted, card: Published | None) -> Labels:

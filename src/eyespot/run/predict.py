@@ -29,8 +29,8 @@ class Model:
         self.runtime = runtime
         self.session = open_session(bundle, runtime=runtime, threads=threads)
 
-    @overload
-    def __call__(self, picture: Picture) -> Classification: ...
+    @overload  # a str is a Sequence too; the first signature that fits is the one that counts
+    def __call__(self, picture: Picture) -> Classification: ...  # type: ignore[overload-overlap]
 
     @overload
     def __call__(self, picture: Sequence[Picture]) -> list[Classification]: ...

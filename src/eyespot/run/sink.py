@@ -125,12 +125,11 @@ class Sink:
         self._file.seek(0)
         end = 0
         reader = self._csv_records if self._format == ".csv" else self._json_records
-        record: dict[str, Any] | None
-        for record, end in reader():  # noqa: B007 - the last end is wanted
-            if record is not None:
-                self._check(record)
-                hashes.append(_hash(record["image"]))
-                self.failed += "error" in record
+        for found, end in reader():  # noqa: B007 - the last end is wanted
+            if found is not None:
+                self._check(found)
+                hashes.append(_hash(found["image"]))
+                self.failed += "error" in found
         self._file.truncate(end)
         self._file.seek(0, os.SEEK_END)
         if self._format == ".csv" and end == 0:
