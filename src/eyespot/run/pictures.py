@@ -20,7 +20,7 @@ Picture: TypeAlias = "str | Path | bytes | bytearray | memoryview | PIL.Image.Im
 MAX_FILE_BYTES = 512 << 20
 _SUFFIXES = """
     .jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs .heic .heif .hif
-    .ppm .pgm .pbm .pnm .jp2 .j2k .jpf .jpx .ico .icns .psd .qoi .tga
+    .ppm .pgm .pbm .pnm .jp2 .j2k .jpf .jpx .ico .psd .qoi .pcx .sgi .bw
 """
 SUFFIXES = frozenset(_SUFFIXES.split())
 
