@@ -23,6 +23,24 @@ def test_round_trip(tiny):
     assert not list(tiny.path.parent.glob(".*")), "nothing half written is left behind"
 
 
+def test_float16_is_used_where_it_loses_nothing(tmp_path):
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    from eyespot.bundle.build import build
+    from eyespot.lower.tensors import random_weights
+
+    old = make_bundle(tmp_path / "whole")
+    weights = random_weights(old.card.graph, 0)
+    half = {name: tensor.astype(np.float16).astype(np.float32) for name, tensor in weights.items()}
+    half["classifier.bias"] = half["classifier.bias"] + np.float32(1e-6)
+    bundle = build(tmp_path / "half", old.card, weights=half, labels=old.labels)
+    stored = load_file(bundle.path / "weights.safetensors")
+    assert {name for name, tensor in stored.items() if tensor.dtype == np.float32} == {"classifier.bias"}
+    got = bundle.weights()
+    assert all(got[name].dtype == np.float32 and np.array_equal(got[name], half[name]) for name in half)
+
+
 @pytest.mark.parametrize("name", REQUIRED)
 def test_a_changed_file_is_refused(tiny, tmp_path, name):
     copy = shutil.copytree(tiny.path, tmp_path / "copy")

@@ -58,7 +58,7 @@ class Bundle:
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Every tensor by our name, float32."""
-        return _load(self.path / WEIGHTS)
+        return {name: tensor.astype(np.float32, copy=False) for name, tensor in _load(self.path / WEIGHTS).items()}
 
     def goldens(self) -> Goldens:
         """The pictures and answers that travel with the weights."""
@@ -127,7 +127,7 @@ def write(
     path = Path(path)
     check_free(path, replace=replace)
     contents = {
-        WEIGHTS: save(dict(weights)),
+        WEIGHTS: save({name: _compact(tensor) for name, tensor in weights.items()}),
         MODEL: model,
         LABELS: labels.to_text().encode(),
         GOLDENS: save(
@@ -167,6 +167,13 @@ def sha256(path: Path) -> str:
     """The sha256 of a file, in hexadecimal, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _compact(tensor: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """Float16 where that loses nothing (weights that came, or were rounded, as float16): half the bytes."""
+    with np.errstate(over="ignore"):
+        half = tensor.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), tensor) else tensor
 
 
 def _put_in_place(staging: Path, path: Path, *, replace: bool) -> None:

@@ -1,0 +1,59 @@
+"""The models inside the package: whole, small, and what their cards say."""
+
+import pytest
+
+from eyespot.arch.catalogue import draw
+from eyespot.bundle.resolve import BUILT_IN, built_in_names, open_bundle
+from eyespot.measure.accuracy import evaluate, wilson
+from eyespot.measure.dataset import Example
+from eyespot.run.predict import load
+from eyespot.run.verify import verify
+
+MEGABYTE = 1_000_000
+
+
+def test_there_is_one_and_it_is_small():
+    assert built_in_names()
+    assert sum(f.stat().st_size for f in BUILT_IN.rglob("*") if f.is_file()) <= 8 * MEGABYTE
+
+
+@pytest.mark.parametrize("name", built_in_names())
+def test_it_is_whole_and_answers_as_where_it_was_made(name):
+    bundle = open_bundle(name)
+    assert bundle.card.name == name
+    assert all(check.passed for check in verify(bundle)), verify(bundle)
+    assert all(check.passed for check in verify(bundle, runtime="reference"))
+
+
+@pytest.mark.parametrize("name", built_in_names())
+def test_its_card_says_all(name):
+    card = open_bundle(name).card
+    assert draw(card.architecture, card.arguments).digest == card.graph.digest
+    assert card.licence == "Apache-2.0"
+    assert card.description
+    assert card.source
+    assert {m.name for m in card.metrics} == {"top1", "top5"}
+    for metric in card.metrics:
+        low, high = metric.interval
+        assert 0 < low < metric.value < high < 100
+        hits = round(metric.value * 100)  # of the 10,000 pictures that it was counted on
+        assert (low, high) == pytest.approx([100 * v for v in wilson(hits, 10_000)], abs=0.01)
+
+
+def test_it_knows_photographs_of_its_classes(assets):
+    """Photographs far larger than the thumbnails it learnt from: well above the half per cent of a blind guess."""
+    import csv
+
+    with load(built_in_names()[0], threads=1) as model:
+        known = model.bundle.labels.index_of
+        with (assets / "datasets" / "imagenet_1k_classes.csv").open(newline="") as file:
+            ids = {row["index"]: row["wordnet_id"] for row in csv.DictReader(file)}
+        folder = assets / "datasets" / "imagenet_samples"
+        with (folder / "labels.csv").open(newline="") as file:
+            rows = [row for row in csv.DictReader(file) if ids[row["index"]] in known]
+        paths = [folder / "images" / row["file"] for row in rows]
+        targets = [known[ids[row["index"]]] for row in rows]
+        found = evaluate(model, [Example(str(p), t) for p, t in zip(paths, targets, strict=True)], workers=1)
+    assert found.pictures == len(rows) == 85
+    assert found.top1_interval[0] > 0.1
+    assert found.top5 > 0.4
