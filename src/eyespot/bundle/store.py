@@ -13,14 +13,15 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from eyespot.core.card import Card
 from eyespot.core.labels import Labels
 from eyespot.errors import BundleError, HashMismatch, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
@@ -52,12 +53,15 @@ class Bundle:
     card: Card
     labels: Labels
 
-    def model(self) -> bytes:
-        """The ONNX file's bytes: raw uint8 pixels (n, height, width, 3) in, logits out."""
-        return (self.path / MODEL).read_bytes()
+    @property
+    def model(self) -> Path:
+        """The ONNX file: raw uint8 pixels (n, height, width, 3) in, logits out."""
+        return self.path / MODEL
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Every tensor by our name, float32."""
+        import numpy as np
+
         return {name: tensor.astype(np.float32, copy=False) for name, tensor in _load(self.path / WEIGHTS).items()}
 
     def goldens(self) -> Goldens:
@@ -122,6 +126,7 @@ def write(
 
     Raises UsageError when something that is not a bundle, or (without ``replace``) anything at all, is in its place.
     """
+    import numpy as np
     from safetensors.numpy import save
 
     path = Path(path)
@@ -171,6 +176,8 @@ def sha256(path: Path) -> str:
 
 def _compact(tensor: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
     """Float16 where that loses nothing (weights that came, or were rounded, as float16): half the bytes."""
+    import numpy as np
+
     with np.errstate(over="ignore"):
         half = tensor.astype(np.float16)
     return half if np.array_equal(half.astype(np.float32), tensor) else tensor

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eyespot.core.graph import Graph
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import BundleError, EyespotError
+
+if TYPE_CHECKING:
+    from eyespot.core.graph import Graph
 
 FORMAT = 1  # raised when an older eyespot could not read a newer card
 
@@ -25,7 +27,28 @@ class Metric:
     interval: tuple[float, float] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A card's graph, read from its JSON when it is first asked for: classifying a picture needs no graph."""
+
+    def __set__(self, card: Card, graph: Graph | Mapping[str, Any]) -> None:
+        vars(card)["_graph"] = graph
+
+    def __get__(self, card: Card | None, owner: type[Card]) -> Graph:
+        if card is None:
+            raise AttributeError("graph")  # so that the field has no default
+        from eyespot.core.graph import Graph
+
+        graph: Graph | Mapping[str, Any] = vars(card)["_graph"]
+        if not isinstance(graph, Graph):
+            try:
+                graph = Graph.from_json(graph)
+            except EyespotError as error:
+                raise BundleError(f"card.json: {error}; import the weights again") from None
+            vars(card)["_graph"] = graph
+        return graph
+
+
+@dataclass(frozen=True)
 class Card:
     """Name, structure, pixels, labels' header, files, figures, licence.
 
@@ -37,8 +60,8 @@ class Card:
     name: str
     architecture: str
     arguments: Mapping[str, Any]
-    graph: Graph
-    preprocess: Preprocess
+    graph: _Drawn = _Drawn()
+    preprocess: Preprocess  # type: ignore[misc]
     task: str = "classify"
     precision: str = "float32"
     labels_source: str = ""
@@ -81,7 +104,8 @@ class Card:
             unknown = data.keys() - {f.name for f in fields(cls)}
             if unknown:
                 raise BundleError(f"card.json has unknown fields {', '.join(sorted(unknown))}; upgrade eyespot")
-            data["graph"] = Graph.from_json(data["graph"])
+            if not isinstance(data["graph"], dict):
+                raise BundleError("card.json holds no graph; import the weights again")
             data["preprocess"] = Preprocess.from_json(data["preprocess"])
             data["metrics"] = tuple(_metric(m) for m in data["metrics"])
             card = cls(**data)

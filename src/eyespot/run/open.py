@@ -30,7 +30,7 @@ def open_session(bundle: Bundle, *, runtime: str = "onnxruntime", threads: int |
     if runtime == "onnxruntime":
         from eyespot.run.ort import OrtSession
 
-        return OrtSession(bundle.model(), threads=threads or min(cores(), 8))
+        return OrtSession(bundle.model, threads=threads or min(cores(), 8))
     if runtime == "reference":
         from eyespot.run.numpy_session import NumpySession
 

@@ -1,0 +1,150 @@
+"""import, show, verify and evaluate as a person and as a pipe see them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from conftest import make_pictures
+from terminal import on_a_terminal
+
+
+def eyespot(*args):
+    done = subprocess.run(
+        [sys.executable, "-m", "eyespot", *map(str, args)], capture_output=True, check=False, text=True
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def terminal(*args):
+    return on_a_terminal([sys.executable, "-m", "eyespot", *map(str, args)], env=dict(os.environ))
+
+
+def test_show_a_bundle(tiny):
+    data = json.loads(eyespot("show", tiny.path).stdout)
+    assert data["name"] == "tiny.test"
+    assert data["labels"]["count"] == 10
+    assert data["preprocess"]["size"] == [32, 32]
+    assert data["parameters"] == sum(layer["parameters"] for layer in data["layers"])
+    assert data["macs"] == sum(layer["macs"] for layer in data["layers"])
+    code, text = terminal("show", tiny.path)
+    assert code == 0
+    for word in (
+        "tiny.test",
+        "Apache-2.0",
+        "licence",
+        "shorter side to 32",
+        "class 0",
+        "block13.pointwise.conv",
+        "MACs",
+    ):
+        assert word in text
+
+
+def test_show_an_architecture():
+    data = json.loads(eyespot("show", "mobilenet_v2_1.0", "--no-layers").stdout)
+    assert data["parameters"] == 3_504_872
+    assert "layers" not in data
+    code, text = terminal("show", "mobilenet_v2_1.0")
+    assert code == 0
+    assert "3,504,872" in text
+
+
+def test_verify(tiny, tmp_path):
+    good = eyespot("verify", tiny.path)
+    assert good.returncode == 0
+    assert json.loads(good.stdout)["verified"] is True
+    copy = shutil.copytree(tiny.path, tmp_path / "copy")
+    with (copy / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    bad = eyespot("verify", tiny.path, copy)
+    first, second = map(json.loads, bad.stdout.splitlines())
+    assert (bad.returncode, first["verified"], second["verified"]) == (1, True, False)
+    assert "model.onnx has sha256" in second["checks"][0]["found"]
+    code, text = terminal("verify", copy)
+    assert code == 1
+    assert "FAILS" in text
+
+
+def test_verify_notices_a_model_that_is_not_its_weights(tmp_path, tiny):
+    """The hashes are right and the file is sound, but the network is another one: the goldens tell."""
+    import eyespot
+    from conftest import make_bundle
+    from eyespot.bundle.store import read, write
+    from eyespot.run.verify import verify
+
+    other = make_bundle(tmp_path / "other", seed=5)
+    mixed = write(
+        tmp_path / "mixed",
+        tiny.card,
+        weights=tiny.weights(),
+        labels=tiny.labels,
+        model=other.model.read_bytes(),
+        goldens=tiny.goldens(),
+    )
+    checks = {check.name: check.passed for check in verify(read(mixed.path))}
+    assert checks["files"]
+    assert not checks["logits"]
+    assert {check.name: check.passed for check in verify(read(mixed.path), runtime="reference")}["logits"]
+    assert eyespot.load(mixed.path).bundle.card.name == "tiny.test"
+
+
+def test_evaluate(tiny, tmp_path):
+    for k in range(3):
+        make_pictures(tmp_path / "data" / f"class {k}", 2)
+    data = json.loads(eyespot("evaluate", tiny.path, tmp_path / "data").stdout)
+    assert data["pictures"] == 6
+    assert data["top1_interval"][0] <= data["top1"] <= data["top1_interval"][1]
+    code, text = terminal("evaluate", tiny.path, tmp_path / "data")
+    assert code == 0
+    assert "top-1" in text
+    (tmp_path / "data" / "class 0" / "00000.jpg").write_bytes(b"junk")
+    done = eyespot("evaluate", tiny.path, tmp_path / "data")
+    assert done.returncode == 1
+    assert "not counted" in done.stderr
+
+
+def test_import(tmp_path):
+    from safetensors.numpy import save_file
+
+    from test_docs import keras_like_weights
+
+    save_file(keras_like_weights(), tmp_path / "w.safetensors")
+    (tmp_path / "names.txt").write_text("".join(f"thing {i}\n" for i in range(7)))
+    out = tmp_path / "b"
+    args = ("import", tmp_path / "w.safetensors", "--out", out, "--scheme", "timm.mobilenet_v1")
+    done = eyespot(*args, "--labels", tmp_path / "names.txt", "--name", "mine.v1", "--set", "size=64")
+    assert done.returncode == 0, done.stderr
+    assert "7 classes" in done.stdout
+    data = json.loads(eyespot("show", out).stdout)
+    assert (data["name"], data["labels"]["names"][6], data["input"]) == ("mine.v1", "thing 6", [3, 64, 64])
+    again = eyespot(*args)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "--replace" in again.stderr
+    assert eyespot(*args, "--replace").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["import", "none.pth"], 2, "not a file"),
+        (["import", "CARD"], 1, ""),
+        (["import", "none.pth", "--set", "size"], 2, "KEY=VALUE"),
+        (["import", "none.pth", "--background"], 2, "--labels"),
+        (["show", "nothing_like_it"], 2, "no model called"),
+        (["verify", "nothing_like_it"], 2, "no model called"),
+        (["evaluate", "BUNDLE", "nowhere"], 2, "neither"),
+        (["evaluate", "BUNDLE"], 2, "DATA"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_wrong_usage_is_one_line(tiny, args, code, message):
+    places = {"CARD": tiny.path / "card.json", "BUNDLE": tiny.path}
+    done = eyespot(*(places.get(a, a) for a in args))
+    assert done.returncode == code
+    assert message in done.stderr
+    assert done.stdout == ""
