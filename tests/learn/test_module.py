@@ -43,7 +43,8 @@ def every_op():
     x = s.concat("up", s.resize("nearest", x, 2), s.resize("bilinear", x, 2, "bilinear"))
     x = s.add("transposed", ops.ConvTranspose2d(12, (3, 3), (2, 2), (0, 1, 1, 0)), x)
     y = s.conv("gate", s.global_pool("squeeze", x), 12, bias=True)
-    x = s.mul("scale", s.drop_path("drop_path", x, 0.5), s.act("gate.act", y, "sigmoid"))
+    x = s.mul("mul", s.drop_path("drop_path", x, 0.5), s.act("gate.act", y, "sigmoid"))
+    x = s.scale("scale", x, 0.7)
     x = s.pad_channels("pad", s.slice("slice", x, 2, 9), 1, 4)
     x = s.sum("sum", x, s.mul("square", x, x), s.softmax("softmax", x))
     with s.train_only():

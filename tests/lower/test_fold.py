@@ -95,6 +95,23 @@ def test_dropped_paths_of_a_sum():
     assert folded.by_name["sum"].inputs == (INPUT, "conv")
 
 
+def test_a_factor_goes_into_the_layer_before_it():
+    s = Sketch((3, 6, 6))
+    x = s.scale("scale1", s.conv("unbiased", s.input, 4, kernel=3), 0.1)
+    x = s.scale("scale2", s.norm("norm", s.conv("conv", s.act("act", x, "relu"), 4, bias=True)), -3.0)
+    x = s.scale("scale3", s.linear("linear", s.flatten("flatten", x), 5), 0.5)
+    folded = same_function(s.graph(s.scale("one", x, 1.0)))
+    assert names(folded) == ["unbiased", "act", "conv", "flatten", "linear"]
+    assert "unbiased.bias" not in folded.parameters
+
+
+def test_a_factor_stays_where_folding_would_change_something_else():
+    s = Sketch((3, 6, 6))
+    x = s.conv("conv", s.input, 3)
+    graph = s.graph(s.scale("scale2", s.sum("sum", x, s.scale("scale1", x, 0.2)), 2.0))
+    assert names(same_function(graph)) == ["conv", "scale1", "sum", "scale2"]
+
+
 def test_a_norm_stays_where_folding_would_change_something_else():
     s = Sketch((4, 6, 6))
     first = s.norm("of_input", s.input)

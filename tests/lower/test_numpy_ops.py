@@ -156,6 +156,12 @@ def test_add_and_mul_stretch_axes_of_length_one():
     assert compute(ops.Add(), [x, gate, x], {}).ravel().tolist() == [10, 12, 104, 106]
 
 
+def test_scale_multiplies_by_its_factor():
+    got = by_hand(ops.Scale(0.1), f32([[1, -20]]))
+    assert got.dtype == np.float32
+    assert got.tolist() == f32([[0.1, -2]]).tolist()
+
+
 def test_channels_are_joined_cut_padded_and_shuffled():
     x = f32([[0, 1, 2, 3, 4, 5]])
     assert compute(ops.Concat(), [x[:, :2], x[:, 4:]], {}).tolist() == [[0, 1, 4, 5]]
@@ -217,6 +223,8 @@ def drawings():
     yield [ops.Flatten(), ops.Softmax()], shape
     yield [ops.Softmax()], shape
     yield [ops.Slice(1, 3), ops.PadChannels(1, 2), ops.DropPath(0.5)], shape
+    yield [ops.Scale(0.17), ops.Activation("relu")], shape
+    yield [ops.Conv2d(5), ops.Scale(-2.5)], shape
     yield [ops.Slice(1, 3), ops.PadChannels(0, 1)], (4,)
     yield [ops.Shuffle(2)], shape
     yield [ops.Shuffle(2)], (4,)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from eyespot.core.graph import INPUT, Graph, Node
-from eyespot.core.ops import Activation, Add, BatchNorm, Dropout, DropPath, Flatten
+from eyespot.core.ops import Activation, Add, BatchNorm, Dropout, DropPath, Flatten, Scale
 
 BYTES = 4  # float32
 
@@ -53,7 +53,7 @@ def training_parameters(graph: Graph) -> int:
     return sum(row.parameters for row in layers(graph))
 
 
-_IN_PLACE = (Activation, BatchNorm, Dropout, DropPath, Flatten, Add)
+_IN_PLACE = (Activation, BatchNorm, Dropout, DropPath, Flatten, Add, Scale)
 
 
 def peak_activation_bytes(graph: Graph) -> int:

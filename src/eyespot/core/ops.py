@@ -263,6 +263,14 @@ class Mul(Op):
 
 
 @dataclass(frozen=True, slots=True)
+class Scale(Op):
+    """Every value times one constant that is not trained (Inception-ResNet's residuals)."""
+
+    kind: ClassVar[str] = "scale"
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Concat(Op):
     """Joined along channels."""
 
@@ -356,7 +364,7 @@ VOCABULARY: Mapping[str, type[Op]] = {
     op.kind: op
     for op in (
         Conv2d, ConvTranspose2d, BatchNorm, Activation, MaxPool, AvgPool, GlobalAvgPool, Flatten, Linear,
-        Add, Mul, Concat, Slice, PadChannels, Shuffle, Resize, Softmax, Dropout, DropPath,
+        Add, Mul, Scale, Concat, Slice, PadChannels, Shuffle, Resize, Softmax, Dropout, DropPath,
     )
 }  # fmt: skip
 

@@ -199,6 +199,10 @@ class Sketch:
         """Elementwise product."""
         return self.add(name, ops.Mul(), x, y)
 
+    def scale(self, name: str, x: Map, factor: float) -> Map:
+        """Times a constant; a factor of one draws nothing."""
+        return x if factor == 1 else self.add(name, ops.Scale(factor), x)
+
     def concat(self, name: str, *inputs: Map) -> Map:
         """Joined along channels."""
         return self.add(name, ops.Concat(), *inputs)

@@ -282,6 +282,7 @@ COMPUTE: Mapping[type[ops.Op], Callable[..., Tensor]] = {
     ops.Linear: _linear,
     ops.Add: _add,
     ops.Mul: lambda _, x, y: x * y,
+    ops.Scale: lambda layer, x: x * _op(layer, ops.Scale).factor,
     ops.Concat: lambda _, *inputs: torch.cat(inputs, 1),
     ops.Slice: _slice,
     ops.PadChannels: _pad_channels,

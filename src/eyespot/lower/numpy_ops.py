@@ -49,6 +49,8 @@ def compute(op: Op, inputs: Sequence[Array], tensors: Mapping[str, Array]) -> Ar
             y = reduce(np.add, inputs)
         case ops.Mul():
             y = inputs[0] * inputs[1]
+        case ops.Scale():
+            y = x * np.float32(op.factor)
         case ops.Concat():
             y = np.concatenate(inputs, 1)
         case ops.Slice():

@@ -117,6 +117,8 @@ def _node(file: OnnxFile, node: Node, inputs: list[str], tensors: list[str], out
             make("Add" if len(inputs) == 2 else "Sum")
         case ops.Mul():
             make("Mul")
+        case ops.Scale() as op:
+            make("Mul", constants=(file.floats(op.factor),))
         case ops.Concat():
             make("Concat", {"axis": 1})
         case ops.Slice() as op:
