@@ -1,5 +1,6 @@
 """Many pictures: the order is kept, failures stand in their places, and only a few are ever under way."""
 
+import os
 import threading
 
 import numpy as np
@@ -69,6 +70,14 @@ def test_walk_is_sorted_and_leaves_hidden_files_out(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.jpg")
     short = [p.removeprefix(f"{tmp_path}/") for p in walk(str(tmp_path), recursive=True)]
-    assert short == ["a.PNG", "b.jpg", "d/e.webp"]
-    assert len(list(walk(str(tmp_path), recursive=False))) == 2
+    assert short == ["a.PNG", "b.jpg", "d/e.webp", "gone.jpg"]
+    assert len(list(walk(str(tmp_path), recursive=False))) == 3
+
+
+def test_a_folder_that_cannot_be_read_fails_in_its_place(model, tmp_path):
+    missing = str(tmp_path / "removed meanwhile")
+    (outcome,) = classify_many(model, walk(missing, recursive=True))
+    assert outcome.error == f"{missing} cannot be read: No such file or directory"

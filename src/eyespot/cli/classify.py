@@ -64,12 +64,15 @@ def command(
 def _to_pipe(model: Model, pictures: tuple[str, ...], *, recursive: bool, top: int, workers: int | None) -> int:
     from eyespot.run.sink import json_text
 
+    progress = terminal.Progress(_count(pictures, recursive=recursive))
     count = failed = 0
     for outcome in _outcomes(model, _inputs(pictures, recursive=recursive), workers=workers):
         record = outcome.to_json(top)
         count += 1
         failed += "error" in record
-        click.echo(json_text(record))
+        progress.above(json_text(record))
+        progress.step()
+    progress.clear()
     if not count:
         raise UsageError(_nothing(pictures, recursive=recursive))
     return min(failed, 1)
@@ -107,8 +110,7 @@ def _to_file(
         earlier = sink.done.count
         if earlier:
             click.echo(f"{out} holds {earlier:,} results; going on from there", err=True)
-        total = sum(1 for _ in _inputs(pictures, recursive=recursive)) if sys.stderr.isatty() else None
-        progress = terminal.Progress(total, done=earlier)
+        progress = terminal.Progress(_count(pictures, recursive=recursive), done=earlier)
         listed: list[tuple[str, str]] = []
         for outcome in _outcomes(model, _left(pictures, sink, recursive=recursive), workers=workers):
             record = outcome.to_json(top)
@@ -147,6 +149,11 @@ def _inputs(pictures: tuple[str, ...], *, recursive: bool) -> Iterator[str]:
             yield from walk(picture, recursive=recursive)
         else:
             yield picture
+
+
+def _count(pictures: tuple[str, ...], *, recursive: bool) -> int | None:
+    """How many pictures there are, for the time left; not counted where nobody looks."""
+    return sum(1 for _ in _inputs(pictures, recursive=recursive)) if sys.stderr.isatty() else None
 
 
 def _nothing(pictures: tuple[str, ...], *, recursive: bool) -> str:

@@ -8,6 +8,16 @@ from functools import cached_property
 from eyespot.errors import BundleError
 
 
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One label and its probability (0–1)."""
+
+    index: int
+    id: str
+    label: str
+    probability: float
+
+
 @dataclass(frozen=True)
 class Labels:
     """Names, and ids where the source has them (WordNet's for ImageNet).

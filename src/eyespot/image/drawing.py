@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from eyespot.image.results import Prediction
+    from eyespot.core.labels import Prediction
 
 Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
 

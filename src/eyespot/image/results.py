@@ -9,23 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.core.labels import Labels
+from eyespot.core.labels import Labels, Prediction
 from eyespot.errors import PictureError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Source: TypeAlias = "str | Path | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]"
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One label and its probability (0–1)."""
-
-    index: int
-    id: str
-    label: str
-    probability: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,10 +60,19 @@ def read_bytes(picture: str | Path | bytes | bytearray | memoryview) -> bytes:
 def walk(folder: str, *, recursive: bool) -> Iterator[str]:
     """The picture files of a folder by their suffixes, in an order that is the same every time.
 
-    Hidden files and folders are left out, links to folders are not followed. Holds the names of one folder at a time.
+    Hidden files and folders are left out, links to folders are not followed; pipes and devices are no pictures. A
+    folder that cannot be read is yielded itself, so that it fails in its place. Holds one folder's names at a time.
     """
-    with os.scandir(folder) as entries:
-        names = sorted((e.name, e.is_dir(follow_symlinks=False)) for e in entries if not e.name.startswith("."))
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(
+                (e.name, e.is_dir(follow_symlinks=False))
+                for e in entries
+                if not e.name.startswith(".") and (e.is_file() or e.is_dir(follow_symlinks=False) or e.is_symlink())
+            )
+    except OSError:
+        yield folder
+        return
     for name, is_folder in names:
         path = os.path.join(folder, name)  # noqa: PTH118 - millions of names: pathlib costs ten times as much
         if is_folder:
