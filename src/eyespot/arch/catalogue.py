@@ -17,7 +17,7 @@ from eyespot.arch.variant import Published, Variant
 from eyespot.core.graph import Graph
 from eyespot.errors import UnknownName, UsageError
 
-__all__ = ["FAMILIES", "Published", "Variant", "draw", "variant", "variants"]
+__all__ = ["FAMILIES", "Published", "Variant", "draw", "is_own", "variant", "variants"]
 
 FAMILIES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "squeezenet", "resnet", "efficientnet", "eyelet")
 
@@ -28,13 +28,25 @@ def variants() -> Mapping[str, Variant]:
 
 
 def variant(name: str) -> Variant:
-    """One variant. UnknownName, with the nearest names, when there is none."""
+    """One variant. ``FILE.py:FUNCTION`` runs that file and is the network that its function draws.
+
+    UnknownName, with the nearest names, when there is none; UsageError for a file that holds none.
+    """
+    if is_own(name):
+        from eyespot.arch.own import own_variant
+
+        return own_variant(name)
     for family in FAMILIES:  # so that one name imports one file
         if name.startswith(family) and name in (rows := _family(family)):
             return rows[name]
     known = list(variants())
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known
     raise UnknownName(f"no architecture is called {name!r}; the nearest are {', '.join(near)}")
+
+
+def is_own(name: str) -> bool:
+    """Whether a name means a person's own file: ``my_nets.py:tiny``, or ``my_nets.py`` with the function left out."""
+    return name.endswith(".py") or name.rpartition(":")[0].endswith(".py")
 
 
 def draw(name: str, arguments: Mapping[str, object] = MappingProxyType({})) -> Graph:
@@ -48,7 +60,7 @@ def draw(name: str, arguments: Mapping[str, object] = MappingProxyType({})) -> G
     defaults: dict[str, Any] = v.function.__kwdefaults__ or {}
     for key, value in arguments.items():
         if key not in defaults:
-            raise UsageError(f"{name} takes no argument {key!r}; it takes {', '.join(sorted(defaults))}")
+            raise UsageError(f"{name} takes no argument {key!r}; it takes {', '.join(sorted(defaults)) or 'none'}")
         _check(name, key, value, defaults[key])
     return v.function(**{**v.arguments, **arguments})
 
@@ -69,6 +81,8 @@ def _check(name: str, key: str, value: object, default: object) -> None:
         sides = (value, value) if isinstance(value, int) else value
         legal = isinstance(sides, (list, tuple)) and len(sides) == 2 and all(type(n) is int for n in sides)
         wanted = "an integer or a pair (height, width)"
+    elif not isinstance(default, (bool, int, float, str)):  # only a person's own function has such defaults
+        return
     elif isinstance(default, (bool, str)):
         legal, wanted = isinstance(value, type(default)), "true or false" if isinstance(default, bool) else "text"
     elif isinstance(default, int):

@@ -1,13 +1,14 @@
-"""Makes a bundle of somebody's weights file: ``eyespot import``.
+"""Makes a bundle of somebody's weights file, or Hugging Face directory: ``eyespot import``.
 
-What the file is, is taken from its published card when its sha256 has one, else from its tensors' names and shapes,
-else from the caller; nothing is matched by guess.
+What the file is, is taken from the directory's own description, from its published card when its sha256 has one, else
+from its tensors' names and shapes, else from the caller; nothing is matched by guess.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,10 +90,14 @@ def adopt(
 ) -> Bundle:
     """Imports a weights file as a bundle at ``out``; None puts it into the cache under its name.
 
+    file: a file of weights, or a directory as the Hugging Face hub has them; what the caller says goes before both.
+
     Raises:
         WeightsError: a tensor is missing, left over or of the wrong shape; the message says which.
         UsageError: the file alone does not say what it is; the message says what to pass.
     """
+    if file.is_dir():
+        file, request = _described(file, request)
     if not file.is_file():
         raise UsageError(f"{file} is not a file; pass the weights file to import")
     digest = sha256(file)
@@ -104,10 +109,11 @@ def adopt(
         check_free(out, replace=replace)
     fitted = _fit(file, request, card)
     labels = request.labels or _labels(fitted, card)
-    name = name or f"{fitted.architecture}.{digest[:8]}"
+    architecture = fitted.architecture.rpartition(":")[2]  # of a network in a person's own file, its function's name
+    name = name or f"{architecture}.{digest[:8]}"
     made = Card(
         name=name,
-        architecture=fitted.architecture,
+        architecture=architecture,
         arguments=fitted.arguments,
         graph=fitted.matched.graph,
         preprocess=request.preprocess or _preprocess(file, fitted, request, card),
@@ -117,6 +123,31 @@ def adopt(
         description=card.description if card else "",
     )
     return build(out or _place(name), made, weights=fitted.matched.weights, labels=labels, replace=replace)
+
+
+def _described(path: Path, request: Request) -> tuple[Path, Request]:
+    """The file of weights in a directory, and the request with all that the directory says and the caller does not."""
+    from eyespot.bundle.hugging_face import read_directory
+
+    found = read_directory(path)
+    pixels = found.preprocess
+    if request.pixels is not None:
+        named = _pixels(request.pixels)
+        pixels = replace_fields(pixels, channels=named.channels, scale=named.scale, mean=named.mean, std=named.std)
+    size = request.arguments.get("size")
+    sides = (size, size) if isinstance(size, int) else size
+    if isinstance(sides, (list, tuple)) and len(sides) == 2 and tuple(sides) != pixels.size:
+        pixels = _for_size(pixels, (sides[0], sides[1]))
+    return found.weights, replace_fields(
+        request,
+        architecture=request.architecture or found.architecture,
+        arguments={**found.arguments, **request.arguments},
+        scheme=request.scheme or found.scheme,
+        pixels=None,
+        preprocess=request.preprocess or pixels,
+        labels=request.labels or found.labels,
+        licence=request.licence or found.licence or None,
+    )
 
 
 def _place(name: str) -> Path:
@@ -169,11 +200,15 @@ def _preprocess(file: Path, fitted: _Fitted, request: Request, card: Published |
     name = request.pixels or _source_pixels(fitted.matched.scheme)
     if name is None:
         raise UsageError(f"{file.name} does not say how its pixels are scaled; pass --pixels {', '.join(PIXELS)}")
-    if name not in PIXELS:
-        raise UsageError(f"there is no way of scaling pixels called {name!r}; choose one of {', '.join(PIXELS)}")
-    base = PIXELS[name]
+    base = _pixels(name)
     shorter = round(max(size) / 0.875) if max(size) > 64 else max(size)  # the usual margin, none for thumbnails
     return _for_size(base, size, shorter)
+
+
+def _pixels(name: str) -> Preprocess:
+    if name not in PIXELS:
+        raise UsageError(f"there is no way of scaling pixels called {name!r}; choose one of {', '.join(PIXELS)}")
+    return PIXELS[name]
 
 
 def _source_pixels(scheme: str) -> str | None:
@@ -181,8 +216,6 @@ def _source_pixels(scheme: str) -> str | None:
 
 
 def _for_size(base: Preprocess, size: tuple[int, int], shorter: int | None = None) -> Preprocess:
-    from dataclasses import replace
-
     if shorter is None:
         shorter = base.resize if size == base.size else round(base.shorter_side * max(size) / max(base.size))
-    return replace(base, size=size, resize=shorter)
+    return replace_fields(base, size=size, resize=shorter)

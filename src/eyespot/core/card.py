@@ -124,6 +124,8 @@ class Card:
         strings = (self.name, self.architecture, self.task, self.precision, self.licence, self.source)
         if not all(isinstance(s, str) for s in strings) or not isinstance(self.files, Mapping):
             raise BundleError("card.json: name, architecture, task, precision, licence and source must be text")
+        if "/" in self.architecture or "\\" in self.architecture or ".py" in self.architecture:
+            raise BundleError(f"card.json names the architecture {self.architecture!r}; only a person may name a file")
         for name, digest in self.files.items():
             if not name or name != name.replace("\\", "/").rsplit("/", 1)[-1] or name.startswith("."):
                 raise BundleError(f"card.json names the file {name!r}; a bundle's files lie beside its card")

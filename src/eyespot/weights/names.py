@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eyespot.core.graph import Graph
 from eyespot.errors import UsageError, WeightsError
-from eyespot.weights import cifar_resnet, efficientnet_lite, gluon, keras, timm, torchvision
+from eyespot.weights import cifar_resnet, efficientnet_lite, gluon, keras, timm, torchvision, transformers
 from eyespot.weights.arrays import Array, short_shape, shown
 from eyespot.weights.scheme import Scheme, Tensors
 
@@ -19,9 +19,11 @@ Weights = dict[str, NDArray[np.float32]]
 
 SCHEMES: Mapping[str, Scheme] = {
     scheme.name: scheme
-    for source in (torchvision, timm, keras, gluon, efficientnet_lite, cifar_resnet)
+    for source in (torchvision, timm, keras, gluon, efficientnet_lite, cifar_resnet, transformers)
     for scheme in source.SCHEMES
 }
+
+OURS = "eyespot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,11 @@ class Pairing:
 def match(tensors: Tensors, graph: Graph, scheme: str | None = None) -> Matched:
     """The tensors under the names of ``graph`` (as drawn, with its batch norms), by the table of a source.
 
-    scheme: a name out of ``SCHEMES``; None finds the one that fits. Never a guess: WeightsError names what is missing,
-    left over or misshapen; UsageError for an unknown scheme.
+    scheme: a name out of ``SCHEMES``; None finds the one that fits, and takes a file that has our own names as it is.
+    Never a guess: WeightsError names what is missing, left over or misshapen; UsageError for an unknown scheme.
     """
+    if scheme is None and tensors and tensors.keys() == graph.parameters.keys():
+        return Matched(normalised(_ours(tensors, graph)), graph, OURS)
     if scheme is not None:
         known = scheme_named(scheme)
         pairing = pair(tensors, graph, known)
@@ -82,6 +86,16 @@ def match(tensors: Tensors, graph: Graph, scheme: str | None = None) -> Matched:
     if pairing.problems:
         raise WeightsError(f"the tensors look like {best.name}, but are not this network's: {pairing}")
     return Matched(normalised(pairing.pairs), graph, best.name)
+
+
+def _ours(tensors: Tensors, graph: Graph) -> dict[str, tuple[str, Array]]:
+    """A file in our own names, such as a bundle's weights or those of a network from a person's own file."""
+    for name, parameter in graph.parameters.items():
+        if tensors[name].shape != parameter.shape:
+            raise WeightsError(
+                f"{shown(name)} is {short_shape(tensors[name].shape)}, the network needs {short_shape(parameter.shape)}"
+            )
+    return {name: (name, tensors[name]) for name in graph.parameters}
 
 
 def scheme_named(name: str) -> Scheme:
