@@ -56,18 +56,18 @@ def pick(table: Mapping[Key, Row], key: Key, argument: str) -> Row:
     return table[key]
 
 
-def round_channels(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of ``divisor``, but never under 90 % of ``channels``: every MobileNet's width rounding."""
+def round_channels(channels: float, divisor: int = 8, *, least: float = 0.9) -> int:
+    """The nearest multiple of ``divisor``, never under ``least`` of ``channels``: every MobileNet's width rounding."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+    return rounded + divisor if rounded < least * channels else rounded
 
 
 def conv_norm_act(
-    s: Sketch, name: str, x: Map, channels: int, style: Style, *, kernel: int = 1, stride: int = 1
+    s: Sketch, name: str, x: Map, channels: int, style: Style, *, kernel: int = 1, stride: int = 1, groups: int = 1
 ) -> Map:
     """Convolution, batch norm, activation."""
     with s.scope(name):
-        x = s.conv("conv", x, channels, kernel=kernel, stride=stride)
+        x = s.conv("conv", x, channels, kernel=kernel, stride=stride, groups=groups)
         return s.act("act", s.norm("norm", x, eps=style.eps), style.act)
 
 
@@ -123,6 +123,34 @@ def inverted_residual(
         return s.sum("add", x, s.drop_path("drop_path", y, drop_path))
 
 
+def fused_inverted_residual(
+    s: Sketch,
+    name: str,
+    x: Map,
+    channels: int,
+    style: Style,
+    *,
+    expanded: int,
+    kernel: int = 3,
+    stride: int = 1,
+    drop_path: float = 0.0,
+) -> Map:
+    """EfficientNetV2's Fused-MBConv (2104.00298, figure 2): one full convolution for MBConv's first 1×1 and depthwise.
+
+    k×k to ``expanded`` channels, linear 1×1 to ``channels``; without an expansion one k×k convolution, activated, is
+    all. The input is added when it has the output's shape.
+    """
+    with s.scope(name):
+        if expanded == x.channels:
+            y = conv_norm_act(s, "spatial", x, channels, style, kernel=kernel, stride=stride)
+        else:
+            y = conv_norm_act(s, "expand", x, expanded, style, kernel=kernel, stride=stride)
+            y = conv_norm_act(s, "project", y, channels, style.linear)
+        if stride != 1 or x.channels != channels:
+            return y
+        return s.sum("add", x, s.drop_path("drop_path", y, drop_path))
+
+
 def projection(s: Sketch, x: Map, channels: int, style: Style, stride: int) -> Map:
     """ResNet's shortcut where shapes change: 1×1 convolution and batch norm ("option B")."""
     return conv_norm_act(s, "shortcut", x, channels, style.linear, stride=stride)
@@ -148,16 +176,28 @@ def basic_residual(
 
 
 def bottleneck_residual(
-    s: Sketch, name: str, x: Map, channels: int, style: Style, *, strides: tuple[int, int] = (1, 1)
+    s: Sketch,
+    name: str,
+    x: Map,
+    channels: int,
+    style: Style,
+    *,
+    strides: tuple[int, int] = (1, 1),
+    out: int | None = None,
+    groups: int = 1,
+    squeeze: Squeeze | None = None,
 ) -> Map:
-    """ResNet's bottleneck (figure 5, right): 1×1 to ``channels``, 3×3, 1×1 to four times as many.
+    """ResNet's bottleneck (figure 5, right): 1×1 to ``channels``, 3×3, 1×1 to ``out``, usually four times as many.
 
-    strides: of the first 1×1 and of the 3×3.
+    strides: of the first 1×1 and of the 3×3. ResNeXt (1611.05431, figure 3c) divides the 3×3 into ``groups``; RegNetY
+    (2003.13678) also gates what comes out of it.
     """
     with s.scope(name):
         y = conv_norm_act(s, "reduce", x, channels, style, stride=strides[0])
-        y = conv_norm_act(s, "spatial", y, channels, style, kernel=3, stride=strides[1])
-        y = conv_norm_act(s, "expand", y, 4 * channels, style.linear)
+        y = conv_norm_act(s, "spatial", y, channels, style, kernel=3, stride=strides[1], groups=groups)
+        if squeeze is not None:
+            y = squeeze_excite(s, y, squeeze)
+        y = conv_norm_act(s, "expand", y, out or 4 * channels, style.linear)
         x = x if x.shape == y.shape else projection(s, x, y.channels, style, strides[0] * strides[1])
         return s.act("act", s.sum("add", x, y), style.act)
 
