@@ -13,6 +13,7 @@ from eyespot.arch.variant import Published
 from eyespot.core import ops
 from eyespot.core.cost import cost
 from eyespot.core.graph import Graph
+from eyespot.lower.reparam import reparam_graph
 
 UNITS = {"G": 10**9, "M": 10**6, "k": 10**3}
 ROWS = [row for v in variants().values() for row in v.figures]
@@ -56,7 +57,7 @@ def deployed(graph: Graph, row: Published) -> Graph:
     if row.counting == "without classifier":
         *nodes, last = graph.nodes
         return Graph(graph.input, tuple(nodes), last.inputs)
-    return graph
+    return reparam_graph(graph) if row.counting == "as one branch" else graph
 
 
 def name_of(row: Published) -> str:

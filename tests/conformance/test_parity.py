@@ -21,7 +21,10 @@ from lowered import onnx_runtime
 from tolerances import SAME_WEIGHTS, relative_error
 
 PICTURES = 3
-SLOW = ("efficientnet_b6", "efficientnet_b7", "efficientnet_v2_m", "efficientnet_v2_l", "resnet152")
+SLOW = (
+    "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_m", "efficientnet_v2_l", "resnet152",
+    "mobilenet_v4_conv_large", "mobileone_s2", "mobileone_s3",
+)  # fmt: skip
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in variants()]
 FAMILIES = {variant.family: name for name, variant in reversed(variants().items())}  # the first of each
 

@@ -20,8 +20,9 @@ from eyespot.errors import UnknownName, UsageError
 __all__ = ["FAMILIES", "Published", "Variant", "draw", "is_own", "variant", "variants"]
 
 FAMILIES = (
-    "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "mnasnet", "squeezenet", "shufflenet_v1", "shufflenet_v2",
-    "ghostnet", "resnet", "resnext", "regnet", "efficientnet", "efficientnet_v2", "eyelet",
+    "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "mobilenet_v4", "mnasnet", "squeezenet", "shufflenet_v1",
+    "shufflenet_v2", "ghostnet", "resnet", "resnext", "regnet", "efficientnet", "efficientnet_v2", "repvgg",
+    "mobileone", "eyelet",
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def fold_exactly(graph: Graph, weights: Weights) -> tuple[Graph, dict[str, NDArr
         axis = 1 if isinstance(inference.by_name[layer].op, ops.ConvTranspose2d) else 0  # of its outputs
         exact[name] = weight * np.expand_dims(scale, [i for i in range(weight.ndim) if i != axis])
         exact[bias_name] = (bias - centre) * scale + offset
-    return plan.graph, {name: exact.get(name, weights[name]) if name in weights else exact[name] for name in plan.graph.parameters}
+    return plan.graph, {name: exact[name] if name in exact else weights[name] for name in plan.graph.parameters}
 
 
 def _affine(node: Node, weights: Weights) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -12,9 +12,9 @@ from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import GraphError
-from eyespot.lower.fold import fold
 from eyespot.lower.numpy_ops import Array
 from eyespot.lower.onnx_file import Attribute, OnnxFile
+from eyespot.lower.reparam import reparam
 from eyespot.lower.tensors import Weights
 
 PIXELS, LOGITS = "pixels", "logits"
@@ -28,14 +28,14 @@ def to_onnx(
     preprocess: Preprocess | None = None,
     metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
-    """The network for inference, folded, as an ONNX file (opset 17, IR 8) for any batch size.
+    """The network as it is deployed (``reparam``) as an ONNX file (opset 17, IR 8) for any batch size.
 
     Without ``preprocess`` the input is "input", float32 (N, C, H, W), normalised. With it the input is "pixels", uint8
     (N, H, W, 3), RGB: what ``prepare`` gives; the normalisation and the order of channels are inside. The output is
     "logits", or the nodes' names when there is more than one. ``metadata`` goes into the file's metadata_props.
     WeightsError when the weights do not fit, GraphError when the preprocessing is not for this network's input.
     """
-    graph, folded = fold(graph, weights)
+    graph, folded = reparam(graph, weights)
     file = OnnxFile("eyespot")
     values = {name: name for name in graph.by_name}
     if len(graph.outputs) == 1:
