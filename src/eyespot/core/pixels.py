@@ -15,6 +15,7 @@ from eyespot.errors import BundleError
 Rule = Literal["crop", "stretch", "letterbox"]
 Filter = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Channels = Literal["rgb", "bgr"]
+Centring = Literal["even", "down"]
 Triple = tuple[float, float, float]
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -28,7 +29,8 @@ class Preprocess:
     size: (height, width) in pixels. rule: 'crop' makes the shorter side ``resize`` pixels and cuts the centre out;
     'stretch' ignores the aspect ratio; 'letterbox' fits the whole picture in and fills the rest with ``fill``.
     resize: the shorter side for 'crop' (0: the crop's own). antialias: whether shrinking widens the filter, as Pillow
-    and torchvision do; TensorFlow and Keras do not.
+    and torchvision do; TensorFlow and Keras do not. centring: where 'crop' cuts when the margin is odd, half a pixel up
+    or down to an even start (torchvision, timm) or always down (transformers).
     """
 
     size: tuple[int, int] = (224, 224)
@@ -41,6 +43,7 @@ class Preprocess:
     mean: Triple = (0.0, 0.0, 0.0)
     std: Triple = (1.0, 1.0, 1.0)
     fill: tuple[int, int, int] = (128, 128, 128)
+    centring: Centring = "even"
 
     def __post_init__(self) -> None:
         if len(self.size) != 2 or min(self.size) < 1 or max(self.size) > 8192:
@@ -51,6 +54,7 @@ class Preprocess:
             ("rule", self.rule, get_args(Rule)),
             ("filter", self.filter, get_args(Filter)),
             ("channels", self.channels, get_args(Channels)),
+            ("centring", self.centring, get_args(Centring)),
         ):
             if value not in legal:
                 raise BundleError(f"preprocess {name} {value!r} is not one of {', '.join(legal)}")

@@ -8,7 +8,8 @@ No number is scaled to floats here and no channel reordered: that happens inside
 Geometry, for a picture of h × w pixels and a network of H × W:
 
 - 'crop' is torchvision's ``Resize(s)`` and ``CenterCrop``, and timm's: the shorter side becomes s, the longer one
-  ``int(s · longer / shorter)``; the window starts at ``round((h' - H) / 2)``, half to even. Only the window is
+  ``int(s · longer / shorter)``; the window starts at ``round((h' - H) / 2)``, half to even, or with centring 'down' at
+  ``(h' - H) // 2``, as transformers cuts. Only the window is
   computed, across first and then down, as Pillow did when these networks were measured. It equals resizing all and
   cutting (0.1 % of values differ by one grey level); 'nearest' and 'box' are cut from the whole. Pillow from 13 on goes
   down first for some tall pictures, where its own bicubic and lanczos clip overshoots elsewhere than they used to.
@@ -126,7 +127,10 @@ def _plan(preprocess: Preprocess, size: tuple[int, int]) -> _Plan:
         return _Plan(fit_w, fit_h, 0, 0, fit_w, fit_h, (width - fit_w) // 2, (height - fit_h) // 2)
     short = preprocess.shorter_side
     full_h, full_w = (short, int(short * w / h)) if h <= w else (int(short * h / w), short)
-    return _Plan(full_w, full_h, round((full_w - width) / 2), round((full_h - height) / 2), width, height)
+    left, top = full_w - width, full_h - height
+    if preprocess.centring == "down":
+        return _Plan(full_w, full_h, left // 2, top // 2, width, height)
+    return _Plan(full_w, full_h, round(left / 2), round(top / 2), width, height)
 
 
 def _place(decoded: Decoded, preprocess: Preprocess) -> Pixels:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eyespot.errors import WeightsError
-from eyespot.weights.arrays import Array
+from eyespot.weights.arrays import Array, wrappers
 
 _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -62,7 +62,9 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     if start[8:9] == b"{":
         from eyespot.weights.safetensors_file import read_safetensors
 
-        return Checkpoint(read_safetensors(path), "safetensors")
+        stored = read_safetensors(path)
+        prefix = wrappers(stored)
+        return Checkpoint({n[len(prefix) :]: t for n, t in stored.items()}, "safetensors", prefix=prefix)
     if start.startswith(_ZIP) or start[:1] == b"\x80":
         from eyespot.weights.torch_file import read_torch
 

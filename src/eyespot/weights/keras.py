@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import string
 
+import numpy as np
+
 from eyespot.core.graph import Graph
 from eyespot.weights.scheme import KERAS, Modules, Scheme, Tensors, always, blocks, conv_norm, only
 
@@ -53,16 +55,26 @@ def _mobilenet_v3(graph: Graph, conv: str, norm: str, slash: str, squeeze: str, 
 
 def efficientnet(graph: Graph) -> Modules:
     """block3b_expand_conv, …: the stage as a number, the block as a letter."""
+    return _efficientnet(graph, "dwconv")
+
+
+def efficientnet_v2(graph: Graph) -> Modules:
+    """The same, but for the depthwise layers; a fused block's only convolution is called its projection."""
+    return _efficientnet(graph, "dwconv2")
+
+
+def _efficientnet(graph: Graph, depthwise: str) -> Modules:
     out = conv_norm("stem", "stem_conv", "stem_bn")
     for block, has in blocks(graph).items():
         stage, number = block.removeprefix("stage").split(".block")
         at = f"block{stage}{string.ascii_lowercase[int(number) - 1]}"
-        if "expand.conv" in has:
-            out |= conv_norm(f"{block}.expand", f"{at}_expand_conv", f"{at}_expand_bn")
-        out |= conv_norm(f"{block}.depthwise", f"{at}_dwconv", f"{at}_bn")
-        reduce, expand = f"{block}.squeeze_excite.reduce", f"{block}.squeeze_excite.expand"
-        out |= only({reduce: f"{at}_se_reduce", expand: f"{at}_se_expand"}.items(), graph)
-        out |= conv_norm(f"{block}.project", f"{at}_project_conv", f"{at}_project_bn")
+        last = "spatial" if "spatial.conv" in has else "project"
+        rows = conv_norm(f"{block}.expand", f"{at}_expand_conv", f"{at}_expand_bn")
+        rows |= conv_norm(f"{block}.depthwise", f"{at}_{depthwise}", f"{at}_bn")
+        rows[f"{block}.squeeze_excite.reduce"] = f"{at}_se_reduce"
+        rows[f"{block}.squeeze_excite.expand"] = f"{at}_se_expand"
+        rows |= conv_norm(f"{block}.{last}", f"{at}_project_conv", f"{at}_project_bn")
+        out |= only(rows.items(), graph)
     return out | conv_norm("head", "top_conv", "top_bn") | {"classifier": "predictions"}
 
 
@@ -79,7 +91,7 @@ def resnet(graph: Graph) -> Modules:
 
 
 def without_normalization(tensors: Tensors) -> Tensors:
-    """EfficientNet's first layer subtracts ImageNet's mean; here that is the card's business, not the network's."""
+    """EfficientNet's first layer (V2's, of B0 to B3) subtracts ImageNet's mean; here that is the card's business, not the network's."""
     return {name: tensor for name, tensor in tensors.items() if not name.startswith("normalization")}
 
 
@@ -94,19 +106,40 @@ def biases_into_means(tensors: Tensors) -> Tensors:
     return out
 
 
+def with_biases(tensors: Tensors) -> Tensors:
+    """The inverse of ``biases_into_means``: biases of zero."""
+    kernels = [name for name in tensors if name.endswith("_conv/kernel")]
+    biases = {n.replace("_conv/kernel", "_conv/bias"): np.zeros(tensors[n].shape[3], np.float32) for n in kernels}
+    return {**tensors, **biases}
+
+
+_HEAD = ("hidden.linear", "classifier")
 _SAME = always(padding="same", eps=1e-3)
 SCHEMES = (
-    Scheme("keras.mobilenet_v1", "mobilenet_v1", "conv1", "conv_preds", mobilenet_v1, KERAS, _SAME),
+    Scheme(
+        "keras.mobilenet_v1", "mobilenet_v1", "conv1", "conv_preds", mobilenet_v1, KERAS, _SAME,
+        as_convolutions=("classifier",),
+    ),
     Scheme("keras.mobilenet_v2", "mobilenet_v2", "Conv1", "predictions", mobilenet_v2, KERAS, _SAME),
-    Scheme("keras.mobilenet_v3", "mobilenet_v3", "conv", "logits", mobilenet_v3, KERAS, _SAME),
-    Scheme("keras2.mobilenet_v3", "mobilenet_v3", "Conv", "Logits", mobilenet_v3_keras2, KERAS, _SAME),
+    Scheme(
+        "keras.mobilenet_v3", "mobilenet_v3", "conv", "logits", mobilenet_v3, KERAS, _SAME, as_convolutions=_HEAD,
+    ),
+    Scheme(
+        "keras2.mobilenet_v3", "mobilenet_v3", "Conv", "Logits", mobilenet_v3_keras2, KERAS, _SAME,
+        as_convolutions=_HEAD,
+    ),
     Scheme(
         "keras.efficientnet", "efficientnet", "stem_conv", "predictions", efficientnet, KERAS, _SAME,
         suits=lambda variant: "lite" not in variant, prepare=without_normalization,
     ),
     Scheme(
+        "keras.efficientnet_v2", "efficientnet_v2", "stem_conv", "predictions", efficientnet_v2, KERAS, _SAME,
+        prepare=without_normalization,
+    ),
+    Scheme(
         "keras.resnet", "resnet", "conv1_conv", "predictions", resnet, KERAS,
         always(padding="symmetric", eps=1.001e-5, stride_on="1x1"),
         suits=lambda variant: variant in ("resnet50", "resnet101", "resnet152"), prepare=biases_into_means,
+        complete=with_biases,
     ),
 )  # fmt: skip

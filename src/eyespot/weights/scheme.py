@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
+import numpy as np
+
 from eyespot.core.graph import Graph
 from eyespot.core.ops import BatchNorm, Conv2d, Linear, Op
 from eyespot.weights.arrays import Array
@@ -45,6 +47,18 @@ class Layout(NamedTuple):
             return theirs[:, :, 0, 0]  # a 1×1 convolution of a 1×1 map
         return theirs
 
+    def theirs(self, op: Op, short: str, ours: Array, *, as_convolution: bool = False) -> Array:
+        """The inverse of ``ours``; as_convolution: their layer is a 1×1 convolution where ours is linear."""
+        if short != "weight" or isinstance(op, BatchNorm):
+            return ours
+        if as_convolution and ours.ndim == 2:
+            ours = ours[:, :, None, None]
+        if self.channels_last and ours.ndim == 4:
+            depthwise = isinstance(op, Conv2d) and 1 < op.groups == op.channels
+            axes = _DEPTHWISE if depthwise else _KERNEL_LAST_TO_FIRST
+            return ours.transpose([axes.index(axis) for axis in range(4)])
+        return ours.T if self.channels_last and ours.ndim == 2 else ours
+
 
 TORCH = Layout(
     ".",
@@ -65,6 +79,12 @@ def no_counters(tensors: Tensors) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if name.rsplit(".", 1)[-1] != "num_batches_tracked"}
 
 
+def with_counters(tensors: Tensors) -> Tensors:
+    """The inverse of ``no_counters``: each of torch's batch norms counts from zero."""
+    norms = [name.removesuffix("running_mean") for name in tensors if name.endswith(".running_mean")]
+    return {**tensors, **{f"{norm}num_batches_tracked": np.zeros((), np.int64) for norm in norms}}
+
+
 @dataclass(frozen=True, slots=True)
 class Scheme:
     """The names of one source for one family.
@@ -72,6 +92,7 @@ class Scheme:
     stem, classifier: their modules, which every file of this source has; the classifier's bias counts the classes.
     modules: our nodes to their modules, for a graph of this family. arguments: by variant, what the file cannot say but
     its source can (padding, epsilon). suits: which variants of the family. prepare: drops what is no weight.
+    complete: the inverse, for a file that goes back there. as_convolutions: our linear layers that are 1×1 there.
     """
 
     name: str
@@ -83,6 +104,8 @@ class Scheme:
     arguments: Callable[[str], Mapping[str, object]] = lambda _: MappingProxyType({})
     suits: Callable[[str], bool] = lambda _: True
     prepare: Callable[[Tensors], Tensors] = no_counters
+    complete: Callable[[Tensors], Tensors] = with_counters
+    as_convolutions: tuple[str, ...] = ()
 
     def recognises(self, prepared: Tensors) -> bool:
         """Whether the file has this source's stem and classifier."""

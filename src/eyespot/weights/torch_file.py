@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eyespot.errors import UnsafeFile, WeightsError
-from eyespot.weights.arrays import Array, Budget, ByteOrder, element_size, shown, stored_type, widen
+from eyespot.weights.arrays import Array, Budget, ByteOrder, element_size, shown, stored_type, widen, wrappers
 from eyespot.weights.pickle_machine import Buffer, Machine
 from eyespot.weights.torch_names import NAMES, Storage, Storages, StoredTensor
 
@@ -34,8 +34,6 @@ MAX_PICKLE_BYTES = 64 << 20  # the description of the objects alone; MobileNetV2
 TENSOR_KEYS = (
     "state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model", "net", "weights",
 )  # fmt: skip
-# What wrappers put before every name: DataParallel, torch.compile.
-PREFIXES = ("module.", "_orig_mod.")
 
 
 class TorchTensors(NamedTuple):
@@ -209,10 +207,7 @@ class _Unfolder:
 
 def _gather(file: str, objects: object, kind: str, unfold: _Unfolder) -> TorchTensors:
     described, under = _tensors(file, objects)
-    prefix = ""
-    for wrapper in PREFIXES:
-        if all(name.startswith(prefix + wrapper) for name in described):
-            prefix += wrapper
+    prefix = wrappers(described)
     tensors = {name[len(prefix) :]: unfold(name, tensor) for name, tensor in described.items()}
     return TorchTensors(tensors, kind, under, prefix)
 

@@ -1,0 +1,26 @@
+"""timm's names of models, the architectures here that they are, and the schemes of their tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def _rows() -> Mapping[str, tuple[str, str]]:
+    rows: dict[str, tuple[str, str]] = {"mobilenetv1_100": ("mobilenet_v1_1.0", "timm.mobilenet_v1")}
+    for theirs, width in (("035", "0.35"), ("050", "0.5"), ("075", "0.75"), ("100", "1.0"), ("140", "1.4")):
+        rows[f"mobilenetv2_{theirs}"] = (f"mobilenet_v2_{width}", "timm.mobilenet_v2")
+    for size in ("small", "large"):
+        for theirs, width in (("075", "0.75"), ("100", "1.0"), ("minimal_100", "minimalistic_1.0")):
+            rows[f"tf_mobilenetv3_{size}_{theirs}"] = (f"mobilenet_v3_{size}_{width}", "timm_tf.mobilenet_v3")
+            if not theirs.startswith("minimal"):
+                rows[f"mobilenetv3_{size}_{theirs}"] = (f"mobilenet_v3_{size}_{width}", "timm.mobilenet_v3")
+    for kind in ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "lite0", "lite1", "lite2", "lite3", "lite4"):
+        rows[f"efficientnet_{kind}"] = (f"efficientnet_{kind}", "timm.efficientnet")
+        rows[f"tf_efficientnet_{kind}"] = (f"efficientnet_{kind}", "timm_tf.efficientnet")
+    for depth in (18, 34, 50, 101, 152):
+        rows[f"resnet{depth}"] = (f"resnet{depth}", "torchvision.resnet")
+    return rows
+
+
+# Only models whose network is this catalogue's to the last layer: no resnet50d, no mobilenetv3_rw.
+TIMM_MODELS: Mapping[str, tuple[str, str]] = _rows()
