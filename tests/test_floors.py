@@ -35,9 +35,13 @@ def test_the_nouns_and_architectures_need_the_standard_library_only():
     assert loaded_by(f"{nouns}\n{draw}") == set()
 
 
-@pytest.mark.parametrize("verb", [[], ["classify"], ["import"], ["show"], ["evaluate"], ["verify"]])
+@pytest.mark.parametrize("verb", [[], ["classify"], ["import"], ["show"], ["models"], ["evaluate"], ["verify"]])
 def test_help_loads_nothing_but_click(verb):
     assert loaded_by(command(*verb, "--help")) == {"click"}
+
+
+def test_the_list_of_models_loads_nothing_but_click():
+    assert loaded_by(command("models")) == {"click"}
 
 
 def test_a_whole_classification(tiny, examples):

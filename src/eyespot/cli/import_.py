@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from eyespot.cli import arguments
 
 if TYPE_CHECKING:
     from eyespot.core.labels import Labels
@@ -51,7 +52,7 @@ def command(
 
     request = Request(
         architecture=arch,
-        arguments=_arguments(settings),
+        arguments=arguments.settings(settings),
         scheme=scheme,
         by_order=by_order,
         name=name,
@@ -65,21 +66,6 @@ def command(
         f"{bundle.path} holds {bundle.card.name}: {len(bundle.labels)} classes, {number(total.parameters)} parameters, "
         f"{number(total.macs)} MACs, {bundle.size() / 1e6:.1f} MB"
     )
-
-
-def _arguments(settings: tuple[str, ...]) -> dict[str, object]:
-    from eyespot.errors import UsageError
-
-    found: dict[str, object] = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise UsageError(f"--set {setting} is not KEY=VALUE; write it like --set size=160")
-        try:
-            found[key] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            found[key] = text
-    return found
 
 
 def _labels(path: Path | None, *, background: bool) -> Labels | None:

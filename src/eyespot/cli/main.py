@@ -12,7 +12,7 @@ import click
 from eyespot import __version__
 from eyespot.errors import EyespotError
 
-VERBS = ("classify", "evaluate", "import", "show", "verify")
+VERBS = ("classify", "evaluate", "fetch", "import", "models", "pack", "show", "unpack", "verify")
 
 
 class _Verbs(click.Group):
