@@ -91,7 +91,7 @@ def resnet(graph: Graph) -> Modules:
 
 
 def without_normalization(tensors: Tensors) -> Tensors:
-    """EfficientNet's first layer (V2's, of B0 to B3) subtracts ImageNet's mean; here that is the card's business, not the network's."""
+    """EfficientNet's first layer subtracts ImageNet's mean; here that is the card's business, not the network's."""
     return {name: tensor for name, tensor in tensors.items() if not name.startswith("normalization")}
 
 

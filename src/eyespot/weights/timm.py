@@ -1,4 +1,4 @@
-"""timm's names (timm/models/efficientnet.py, mobilenetv3.py, ghostnet.py, regnet.py, 0.4 to 1.0), for its own weights and TensorFlow's.
+"""timm's names (timm/models/*.py, 0.4 to 1.0), for its own weights and TensorFlow's.
 
 The two differ in nothing that a file shows: ``tf_…`` models pad as TensorFlow does and have its epsilon.
 """

@@ -1,4 +1,4 @@
-"""torchvision's names (torchvision/models/*.py, 0.11 to 0.29); its ResNet's are timm's too."""
+"""torchvision's names (torchvision/models/*.py, 0.11 to 0.29); its ResNet's and ResNeXt's are timm's too."""
 
 from __future__ import annotations
 
@@ -36,16 +36,63 @@ def mobilenet_v3(graph: Graph) -> Modules:
 
 
 def efficientnet(graph: Graph) -> Modules:
-    """features.STAGE.N.block.K.0, …"""
+    """features.STAGE.N.block.K.0, … in both versions."""
     out = conv_norm("stem", "features.0.0", "features.0.1")
+    stage = ""
     for block, has in blocks(graph).items():
         stage, number = block.removeprefix("stage").split(".block")
         out |= _mbconv(block, has, f"features.{stage}.{int(number) - 1}.block")
-    return out | conv_norm("head", "features.8.0", "features.8.1") | {"classifier": "classifier.1"}
+    last = f"features.{int(stage) + 1}"
+    return out | conv_norm("head", f"{last}.0", f"{last}.1") | {"classifier": "classifier.1"}
+
+
+def mnasnet(graph: Graph) -> Modules:
+    """layers.N counts activations too; the first block has no module of its own, the others are stacked by stage."""
+    out = conv_norm("stem", "layers.0", "layers.1")
+    out |= conv_norm("stage1.block1.depthwise", "layers.3", "layers.4")
+    out |= conv_norm("stage1.block1.project", "layers.6", "layers.7")
+    for block in list(blocks(graph))[1:]:
+        stage, number = block.removeprefix("stage").split(".block")
+        at = f"layers.{int(stage) + 6}.{int(number) - 1}.layers"
+        for step, k in (("expand", 0), ("depthwise", 3), ("project", 6)):
+            out |= conv_norm(f"{block}.{step}", f"{at}.{k}", f"{at}.{k + 1}")
+    return out | conv_norm("head", "layers.14", "layers.15") | {"classifier": "classifier.1"}
+
+
+def shufflenet_v2(graph: Graph) -> Modules:
+    """stageS.N.branch2 is the convolved branch, branch1 the shortcut of a unit with stride."""
+    out = conv_norm("stem", "conv1.0", "conv1.1")
+    for block in blocks(graph):
+        stage, number = block.removeprefix("stage").split(".block")
+        at = f"stage{stage}.{int(number) - 1}"
+        rows = conv_norm(f"{block}.shortcut.depthwise", f"{at}.branch1.0", f"{at}.branch1.1")
+        rows |= conv_norm(f"{block}.shortcut.pointwise", f"{at}.branch1.2", f"{at}.branch1.3")
+        for step, k in (("first", 0), ("depthwise", 3), ("last", 5)):
+            rows |= conv_norm(f"{block}.{step}", f"{at}.branch2.{k}", f"{at}.branch2.{k + 1}")
+        out |= only(rows.items(), graph)
+    return out | conv_norm("head", "conv5.0", "conv5.1") | {"classifier": "fc"}
+
+
+def regnet(graph: Graph) -> Modules:
+    """trunk_output.blockS.blockS-N.f.a, b, se and c; the shortcut is proj."""
+    out = conv_norm("stem", "stem.0", "stem.1")
+    for block in blocks(graph):
+        stage, number = block.removeprefix("stage").split(".block")
+        at = f"trunk_output.block{stage}.block{stage}-{int(number) - 1}"
+        rows = conv_norm(f"{block}.shortcut", f"{at}.proj.0", f"{at}.proj.1")
+        for step, letter in (("reduce", "a"), ("spatial", "b"), ("expand", "c")):
+            rows |= conv_norm(f"{block}.{step}", f"{at}.f.{letter}.0", f"{at}.f.{letter}.1")
+        rows[f"{block}.squeeze_excite.reduce"] = f"{at}.f.se.fc1"
+        rows[f"{block}.squeeze_excite.expand"] = f"{at}.f.se.fc2"
+        out |= only(rows.items(), graph)
+    return out | {"classifier": "fc"}
+
+
+_MBCONV = ("expand", "spatial", "depthwise", "squeeze_excite", "project")
 
 
 def _mbconv(block: str, has: frozenset[str], at: str) -> Modules:
-    steps = [s for s in ("expand", "depthwise", "squeeze_excite", "project") if any(h.startswith(f"{s}.") for h in has)]
+    steps = [step for step in _MBCONV if any(layer.startswith(f"{step}.") for layer in has)]
     out: Modules = {}
     for k, step in enumerate(steps):
         if step == "squeeze_excite":
@@ -101,6 +148,26 @@ SCHEMES = (
     Scheme(
         "torchvision.efficientnet", "efficientnet", "features.0.0", "classifier.1", efficientnet,
         arguments=_efficientnet_arguments, suits=lambda variant: "lite" not in variant,
+    ),
+    Scheme(
+        "torchvision.efficientnet_v2", "efficientnet_v2", "features.0.0", "classifier.1", efficientnet,
+        arguments=always(padding="symmetric", eps=1e-3), suits=lambda variant: variant[-1] in "sml",
+    ),
+    Scheme(
+        "torchvision.mnasnet", "mnasnet", "layers.0", "classifier.1", mnasnet,
+        arguments=always(padding="symmetric", eps=1e-5),
+    ),
+    Scheme(
+        "torchvision.shufflenet_v2", "shufflenet_v2", "conv1.0", "fc", shufflenet_v2,
+        arguments=always(padding="symmetric", eps=1e-5),
+    ),
+    Scheme(
+        "torchvision.regnet", "regnet", "stem.0", "fc", regnet,
+        arguments=always(padding="symmetric", eps=1e-5),
+    ),
+    Scheme(
+        "torchvision.resnext", "resnext", "conv1", "fc", resnet,
+        arguments=always(padding="symmetric", eps=1e-5),
     ),
     Scheme(
         "torchvision.resnet", "resnet", "conv1", "fc", resnet,
