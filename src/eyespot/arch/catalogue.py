@@ -22,7 +22,7 @@ __all__ = ["FAMILIES", "Published", "Variant", "draw", "is_own", "variant", "var
 FAMILIES = (
     "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "mobilenet_v4", "mnasnet", "squeezenet", "shufflenet_v1",
     "shufflenet_v2", "ghostnet", "resnet", "resnext", "regnet", "efficientnet", "efficientnet_v2", "repvgg",
-    "mobileone", "eyelet",
+    "mobileone", "inception_v1", "inception_v3", "inception_v4", "inception_resnet_v2", "xception", "eyelet",
 )  # fmt: skip
 
 
