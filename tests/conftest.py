@@ -32,6 +32,24 @@ def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("EYESPOT_CACHE", str(tmp_path_factory.getbasetemp() / "eyespot-cache"))
 
 
+@pytest.fixture
+def server():
+    """A server on loopback (tests/loopback.py); a test gives it files and faults."""
+    import threading
+
+    from loopback import Server
+
+    server = Server()
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.stop.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
 def make_bundle(path: Path, *, name: str = "tiny.test", classes: int = 10, size: int = 32, seed: int = 0):
     """A real bundle of a small network with random weights."""
     from eyespot.arch.catalogue import draw

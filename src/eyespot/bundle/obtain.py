@@ -113,9 +113,8 @@ def _downloaded_now(card: Published, address: str, kept: Path, watch: Watch | No
 
 
 def _fetched(card: Published, url: str, kept: Path, watch: Watch | None) -> Path:
-    promised = card.sha256 or _pinned(card) or card.sha256_prefix
     part = kept.with_name(f"{kept.name}.part")
-    fetch_file(url, kept, sha256=promised, part=part, watch=watch)
+    fetch_file(url, kept, sha256=card.sha256 or card.sha256_prefix, part=part, watch=watch)
     try:
         return _checked(card, kept)
     except HashMismatch:

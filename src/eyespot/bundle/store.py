@@ -148,7 +148,7 @@ def write(
             for name, data in contents.items():
                 _write_durably(staging / name, data)
             staging.chmod(0o755)
-            _put_in_place(staging, path, replace=replace)
+            put_in_place(staging, path, replace=replace)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
@@ -183,7 +183,8 @@ def _compact(tensor: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
     return half if np.array_equal(half.astype(np.float32), tensor) else tensor
 
 
-def _put_in_place(staging: Path, path: Path, *, replace: bool) -> None:
+def put_in_place(staging: Path, path: Path, *, replace: bool) -> None:
+    """Renames a whole bundle to where it belongs, over an older one if ``replace``."""
     try:
         staging.rename(path)
     except OSError:

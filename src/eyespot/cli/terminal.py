@@ -12,6 +12,7 @@ import click
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _REDRAW_SECONDS = 0.1
+BYTES = "bytes"  # the unit of a Progress that shows megabytes
 
 
 def bar(share: float, width: int = 20) -> str:
@@ -79,9 +80,9 @@ class Progress:
         self._on = sys.stderr.isatty()
         self._shown = False
 
-    def step(self) -> None:
-        """One more is done."""
-        self._count += 1
+    def step(self, count: int = 1) -> None:
+        """One more is done, or so many."""
+        self._count += count
         now = time.monotonic()
         if self._on and now - self._drawn >= _REDRAW_SECONDS and now - self._start >= 0.5:
             self._drawn = now
@@ -112,13 +113,21 @@ class Progress:
 
     def _draw(self) -> None:
         rate = self.rate()
-        text = f"{self._count:,} {self.unit}, {rate:.3g} a second"
+        unit = "" if self.unit == BYTES else f" {self.unit}"
+        text = f"{self._amount(self._count)}{unit}, {self._pace(rate)} a second"
         if self.total:
             left = (self.total - self._count) / rate if rate else 0.0
             share = min(self._count / self.total, 1.0)
-            text = f"{bar(share, 24)} {self._count:,} of {self.total:,}, {rate:.3g} a second, {_duration(left)} left"
+            amounts = f"{self._amount(self._count)} of {self._amount(self.total)}"
+            text = f"{bar(share, 24)} {amounts}, {self._pace(rate)} a second, {_duration(left)} left"
         click.echo("\r\033[K" + text[: _columns() - 1], nl=False, err=True)
         self._shown = True
+
+    def _amount(self, count: int) -> str:
+        return f"{count / 1e6:,.1f} MB" if self.unit == BYTES else f"{count:,}"
+
+    def _pace(self, rate: float) -> str:
+        return f"{rate / 1e6:.3g} MB" if self.unit == BYTES else f"{rate:.3g}"
 
 
 def _columns() -> int:
