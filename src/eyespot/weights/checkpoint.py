@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eyespot.errors import WeightsError
 from eyespot.weights.arrays import Array, wrappers
+from eyespot.weights.keras_zip import is_keras_zip
 
 _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -26,9 +27,9 @@ _STRANGERS = (
 class Checkpoint:
     """The tensors of a file by name, in file order, and how they were found.
 
-    format: 'torch zip', 'torch legacy', 'safetensors' or 'keras h5'. under: the key of the dictionary that held them.
-    prefix: what was cut off the front of every name ('module.'). size: the picture (height, width) that the network was
-    built for, which only Keras' whole models say.
+    format: 'torch zip', 'torch legacy', 'safetensors', 'keras h5' or 'keras zip'. under: the key of the dictionary that
+    held them. prefix: what was cut off the front of every name ('module.'). size: the picture (height, width) that the
+    network was built for, which only Keras' whole models say.
     """
 
     tensors: Mapping[str, Array]
@@ -44,8 +45,9 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Reads torch's two formats, safetensors and Keras .h5; each array owns its memory, half precision as float32.
+    """Reads torch's two formats, safetensors and Keras' three, .h5, .weights.h5 and .keras.
 
+    Each array owns its memory; half precision comes as float32.
     WeightsError (UnsafeFile for a file that asks for more than tensors may), in one line, for anything else.
     """
     path = Path(path)
@@ -65,6 +67,11 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         stored = read_safetensors(path)
         prefix = wrappers(stored)
         return Checkpoint({n[len(prefix) :]: t for n, t in stored.items()}, "safetensors", prefix=prefix)
+    if start.startswith(_ZIP) and is_keras_zip(path):
+        from eyespot.weights.keras_zip import read_keras_zip
+
+        keras = read_keras_zip(path)
+        return Checkpoint(keras.tensors, "keras zip", size=keras.size)
     if start.startswith(_ZIP) or start[:1] == b"\x80":
         from eyespot.weights.torch_file import read_torch
 
@@ -74,7 +81,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         if start[at : at + len(mark)] == mark:
             raise WeightsError(f"{path.name} is {what}")
     raise WeightsError(
-        f"{path.name} is no file of weights that eyespot reads: .pth (torch.save), .safetensors or .h5 (Keras)"
+        f"{path.name} is no file of weights that eyespot reads: .pth (torch.save), .safetensors, .h5 or .keras"
         if start
         else f"{path.name} is empty; fetch it again"
     )

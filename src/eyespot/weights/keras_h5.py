@@ -1,4 +1,4 @@
-"""Reads the weights of a Keras .h5 file, a whole model or weights alone, by names such as ``conv1/kernel``.
+"""Reads the weights of a Keras .h5 or .weights.h5 file, by names such as ``conv1/kernel``.
 
 HDF5 is parsed by a C library that a damaged file can hang or crash. So another process opens the file
 (``keras_h5_child``), and this one waits for it, for a time that suits the size.
@@ -12,13 +12,14 @@ import math
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from eyespot.errors import MissingExtra, UnsafeFile, WeightsError
-from eyespot.weights.arrays import Array
+from eyespot.weights.arrays import Array, shown
 
 SECONDS = 60.0  # to start Python and read; two seconds on a busy machine
 SECONDS_PER_BYTE = 1e-7  # 10 MB/s: a slow network drive
@@ -31,9 +32,10 @@ class KerasWeights(NamedTuple):
     size: tuple[int, int] | None
 
 
-def read_keras_h5(path: Path) -> KerasWeights:
+def read_keras_h5(path: Path, names: Mapping[str, str] | None = None) -> KerasWeights:
     """The weights in Keras' own layouts (kernels height × width × in × out), in the order of the layers.
 
+    names: of the layers by their place in Keras 3's layout, where a description of the model says them.
     UnsafeFile for links to other files; WeightsError for what is damaged or no Keras file; MissingExtra without h5py.
     """
     if importlib.util.find_spec("h5py") is None:
@@ -56,7 +58,31 @@ def read_keras_h5(path: Path) -> KerasWeights:
     answer = json.loads(head)
     if "error" in answer:
         raise (UnsafeFile if answer["unsafe"] else WeightsError)(answer["error"])
-    return KerasWeights(_tensors(answer["tensors"], raw), tuple(answer["size"]) if answer["size"] else None)
+    tensors = _tensors(answer["tensors"], raw)
+    if answer["names"] is not None:
+        tensors = _named(path.name, tensors, answer["names"], names)
+    return KerasWeights(tensors, tuple(answer["size"]) if answer["size"] else None)
+
+
+def _named(
+    file: str, tensors: Mapping[str, Array], stored: Mapping[str, str], described: Mapping[str, str] | None
+) -> dict[str, Array]:
+    """``layers/conv2d_3/kernel`` as ``block_1_expand/kernel``, by the description if there is one, else by the file."""
+    out: dict[str, Array] = {}
+    for key, tensor in tensors.items():
+        place, short = key.rsplit("/", 1)
+        name = (stored if described is None else described).get(place)
+        if name is None:
+            missing = "its description has no such layer" if described is not None else "older Keras left it out"
+            raise WeightsError(f"{file} does not say the name of {shown(place)}: {missing}; save the model as .keras")
+        if place in stored and stored[place] != name:
+            raise WeightsError(
+                f"{file} calls {shown(place)} {shown(name)} and {shown(stored[place])}; save the model afresh"
+            )
+        if f"{name}/{short}" in out:
+            raise WeightsError(f"{file} holds {shown(name)}/{short} twice")
+        out[f"{name}/{short}"] = tensor
+    return out
 
 
 def _tensors(described: list[Any], raw: bytes) -> dict[str, Array]:
