@@ -39,6 +39,10 @@ TIMM = {
     "tf_mobilenetv3_large_100": "mobilenet_v3_large_1.0",
     "tf_mobilenetv3_small_minimal_100": "mobilenet_v3_small_minimalistic_1.0",
     "tf_mobilenetv3_large_minimal_100": "mobilenet_v3_large_minimalistic_1.0",
+    "mobilenetv4_conv_small_050": "mobilenet_v4_conv_small_0.5",
+    **{f"mobilenetv4_conv_{size}": f"mobilenet_v4_conv_{size}" for size in ("small", "medium", "large")},
+    **{f"repvgg_{size}": f"repvgg_{size}" for size in ("a0", "b0")},
+    **{f"mobileone_s{i}": f"mobileone_s{i}" for i in range(5)},
     **{f"tf_efficientnet_b{i}": f"efficientnet_b{i}" for i in range(8)},
     **{f"tf_efficientnet_lite{i}": f"efficientnet_lite{i}" for i in range(5)},
 }

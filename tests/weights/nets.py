@@ -40,6 +40,7 @@ SMALL = {
     "efficientnet": "efficientnet_b0", "squeezenet": "squeezenet_1.1", "resnet": "resnet50", "mnasnet": "mnasnet_0.5",
     "shufflenet_v2": "shufflenet_v2_0.5", "ghostnet": "ghostnet_0.5", "regnet": "regnet_y_400mf",
     "resnext": "resnext50_32x4d", "efficientnet_v2": "efficientnet_v2_s",
+    "mobilenet_v4": "mobilenet_v4_conv_small_0.5", "repvgg": "repvgg_a0", "mobileone": "mobileone_s0",
 }  # fmt: skip
 
 

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from eyespot.core.graph import Graph
 from eyespot.errors import UsageError, WeightsError
-from eyespot.weights import cifar_resnet, efficientnet_lite, gluon, keras, timm, torchvision, transformers
+from eyespot.weights import (
+    cifar_resnet,
+    efficientnet_lite,
+    gluon,
+    keras,
+    timm,
+    timm_branches,
+    torchvision,
+    transformers,
+)
 from eyespot.weights.arrays import Array, short_shape, shown
 from eyespot.weights.scheme import Scheme, Tensors
 
@@ -19,7 +28,7 @@ Weights = dict[str, NDArray[np.float32]]
 
 SCHEMES: Mapping[str, Scheme] = {
     scheme.name: scheme
-    for source in (torchvision, timm, keras, gluon, efficientnet_lite, cifar_resnet, transformers)
+    for source in (torchvision, timm, timm_branches, keras, gluon, efficientnet_lite, cifar_resnet, transformers)
     for scheme in source.SCHEMES
 }
 

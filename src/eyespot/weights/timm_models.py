@@ -19,6 +19,10 @@ def _rows() -> Mapping[str, tuple[str, str]]:
         rows[f"tf_efficientnet_{kind}"] = (f"efficientnet_{kind}", "timm_tf.efficientnet")
     for depth in (18, 34, 50, 101, 152):
         rows[f"resnet{depth}"] = (f"resnet{depth}", "torchvision.resnet")
+    for theirs, ours in (("small_050", "small_0.5"), ("small", "small"), ("medium", "medium"), ("large", "large")):
+        rows[f"mobilenetv4_conv_{theirs}"] = (f"mobilenet_v4_conv_{ours}", "timm.mobilenet_v4")
+    for name in ("repvgg_a0", "repvgg_b0", *(f"mobileone_s{i}" for i in range(5))):  # with their branches
+        rows[name] = (name, f"timm.{name.partition('_')[0]}")
     return rows
 
 
