@@ -137,6 +137,9 @@ SCHEMES = (
         "timm_tf.efficientnet_v2", "efficientnet_v2", "conv_stem", "classifier", efficientnet, arguments=_TENSORFLOW,
     ),
     Scheme("timm.mnasnet", "mnasnet", "conv_stem", "classifier", efficientnet, arguments=_TORCH),
-    Scheme("timm.ghostnet", "ghostnet", "conv_stem", "classifier", ghostnet, arguments=_TORCH),
+    Scheme(
+        "timm.ghostnet", "ghostnet", "conv_stem", "classifier", ghostnet, arguments=_TORCH,
+        as_convolutions=("hidden.linear",),
+    ),
     Scheme("timm.regnet", "regnet", "stem.conv", "head.fc", regnet, arguments=_TORCH),
 )  # fmt: skip
