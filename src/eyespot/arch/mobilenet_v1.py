@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from eyespot.arch.blocks import Style, classify, conv_norm_act, depthwise_separable, round_channels, sketch
+from eyespot.arch.depth import deepened
 from eyespot.arch.variant import Published, Size
 from eyespot.core.graph import Graph
 from eyespot.core.sketch import PaddingRule
@@ -41,23 +42,24 @@ TABLE_1 = (
 def mobilenet_v1(
     *,
     width: float = 1.0,
+    depth: float = 1.0,
     size: Size = 224,
     classes: int = 1000,
     padding: PaddingRule = "symmetric",
     eps: float = 1e-3,
     dropout: float = 0.001,
 ) -> Graph:
-    """MobileNet V1 at a width multiplier. TensorFlow's and Keras' weights with 'same' padding.
+    """MobileNet V1 at a width and a depth multiplier. TensorFlow's and Keras' weights with 'same' padding.
 
     The last block has stride 1: the paper's table says 2, but its output sizes and the authors' code say 1.
     """
     style = Style("relu6", eps)
     s = sketch(size, padding)
     x = conv_norm_act(s, "stem", s.input, round_channels(32 * width), style, kernel=3, stride=2)
-    for i, row in enumerate(TABLE_1, 1):
-        x = depthwise_separable(s, f"block{i}", x, round_channels(row.channels * width), style, stride=row.stride)
-        if row.tap:
-            s.tap(row.tap, x)
+    for i, (row, stride, tap) in enumerate(deepened(TABLE_1, depth), 1):
+        x = depthwise_separable(s, f"block{i}", x, round_channels(row.channels * width), style, stride=stride)
+        if tap:
+            s.tap(tap, x)
     return s.graph(classify(s, x, classes, dropout))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from eyespot.arch.blocks import Style, classify, conv_norm_act, inverted_residual, round_channels, sketch
+from eyespot.arch.depth import repeats
 from eyespot.arch.variant import Published, Size
 from eyespot.core.graph import Graph
 from eyespot.core.sketch import PaddingRule
@@ -37,19 +38,23 @@ TABLE_2 = (
 def mobilenet_v2(
     *,
     width: float = 1.0,
+    depth: float = 1.0,
     size: Size = 224,
     classes: int = 1000,
     padding: PaddingRule = "symmetric",
     eps: float = 1e-5,
     dropout: float = 0.2,
 ) -> Graph:
-    """MobileNetV2 at a width multiplier. torchvision's weights as it stands; TensorFlow's with 'same' and eps 1e-3."""
+    """MobileNetV2 at a width and a depth multiplier.
+
+    torchvision's weights as it stands; TensorFlow's with 'same' and eps 1e-3.
+    """
     style = Style("relu6", eps)
     s = sketch(size, padding)
     x = conv_norm_act(s, "stem", s.input, round_channels(32 * width), style, kernel=3, stride=2)
     for i, row in enumerate(TABLE_2, 1):
         with s.scope(f"stage{i}"):
-            for j in range(1, row.repeats + 1):
+            for j in range(1, repeats(row.repeats, depth) + 1):
                 x = inverted_residual(
                     s, f"block{j}", x, round_channels(row.channels * width), style,
                     expanded=row.expansion * x.channels, stride=row.stride if j == 1 else 1,

@@ -16,6 +16,7 @@ from eyespot.arch.blocks import (
     round_channels,
     sketch,
 )
+from eyespot.arch.depth import deepened
 from eyespot.arch.variant import Published, Size
 from eyespot.core.graph import Graph
 from eyespot.core.ops import ActivationName
@@ -83,6 +84,7 @@ def mobilenet_v3(
     *,
     network: Literal["large", "small"] = "large",
     width: float = 1.0,
+    depth: float = 1.0,
     minimalistic: bool = False,
     size: Size = 224,
     classes: int = 1000,
@@ -90,7 +92,9 @@ def mobilenet_v3(
     eps: float = 1e-3,
     dropout: float = 0.2,
 ) -> Graph:
-    """MobileNetV3 at a width multiplier. torchvision's weights as it stands; TensorFlow's with 'same' padding.
+    """MobileNetV3 at a width and a depth multiplier.
+
+    torchvision's weights as it stands; TensorFlow's with 'same' padding.
 
     minimalistic: the authors' variant for plain accelerators: 3×3 kernels, ReLU and no squeeze-excite throughout.
     """
@@ -101,18 +105,18 @@ def mobilenet_v3(
     if table.blocks[0].stride == 2:
         s.tap(2, x)
     unscaled = 16
-    for i, row in enumerate(table.blocks, 1):
+    for i, (row, stride, tap) in enumerate(deepened(table.blocks, depth), 1):
         # Expansion is a ratio, as in the authors' code, so that a width applies to the rounded input of the block.
         expanded = round_channels(x.channels * row.expanded / unscaled)
         squeeze = Squeeze(round_channels(expanded / 4), "relu", "hard_sigmoid")
         x = inverted_residual(
             s, f"block{i}", x, round_channels(row.channels * width), Style(RE if minimalistic else row.act, eps),
-            expanded=expanded, kernel=3 if minimalistic else row.kernel, stride=row.stride,
+            expanded=expanded, kernel=3 if minimalistic else row.kernel, stride=stride,
             squeeze=squeeze if row.squeeze_excite and not minimalistic else None,
         )  # fmt: skip
         unscaled = row.channels
-        if row.tap:
-            s.tap(row.tap, x)
+        if tap:
+            s.tap(tap, x)
     x = conv_norm_act(s, "head", x, round_channels(6 * unscaled * width), Style(swish, eps))
     x = s.flatten("flatten", s.global_pool("pool", x))
     with s.scope("hidden"):  # narrowed for no multiplier below one, like MobileNetV2's last convolution

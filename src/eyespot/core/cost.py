@@ -44,8 +44,15 @@ def layers(graph: Graph) -> list[LayerCost]:
 def cost(graph: Graph) -> Cost:
     """The whole network as it runs: train-only nodes are left out."""
     graph = graph.inference()
-    rows = layers(graph)
-    return Cost(sum(r.parameters for r in rows), sum(r.macs for r in rows), peak_activation_bytes(graph))
+    shapes = {INPUT: graph.input}
+    parameters = macs = 0
+    for node in graph.nodes:  # the sums of ``layers`` in one pass: a search for a network costs a thousand
+        inputs = [shapes[name] for name in node.inputs]
+        for shape in node.op.parameters(inputs).values():
+            parameters += math.prod(shape)
+        macs += node.op.macs(inputs, node.shape)
+        shapes[node.name] = node.shape
+    return Cost(parameters, macs, peak_activation_bytes(graph))
 
 
 def training_parameters(graph: Graph) -> int:
@@ -70,9 +77,10 @@ def peak_activation_bytes(graph: Graph) -> int:
         last[name] = len(graph.nodes)
     live = math.prod(graph.input)
     peak = live
+    sizes = {INPUT: live}
     for i, node in enumerate(graph.nodes):
-        size = math.prod(node.shape)
-        dying = {name: math.prod(graph.shape(name)) for name in node.inputs if last[name] == i}
+        size = sizes[node.name] = math.prod(node.shape)
+        dying = {name: sizes[name] for name in node.inputs if last[name] == i}
         reused = isinstance(node.op, _IN_PLACE) and any(s == size for n, s in dying.items() if n != INPUT)
         peak = max(peak, live if reused else live + size)
         live += size - sum(dying.values())
