@@ -12,7 +12,9 @@ import click
 from eyespot import __version__
 from eyespot.errors import EyespotError
 
-VERBS = ("classify", "evaluate", "fetch", "import", "models", "pack", "show", "unpack", "verify")
+VERBS = (
+    "classify", "evaluate", "export-weights", "fetch", "import", "models", "pack", "scale", "show", "unpack", "verify",
+)  # fmt: skip
 
 
 class _Verbs(click.Group):
@@ -24,7 +26,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        module = import_module(f"eyespot.cli.{cmd_name}_" if cmd_name == "import" else f"eyespot.cli.{cmd_name}")
+        module = import_module(f"eyespot.cli.{'import_' if cmd_name == 'import' else cmd_name.replace('-', '_')}")
         return cast("click.Command", module.command)
 
 
