@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -28,7 +29,7 @@ FAMILIES = (
 
 def variants() -> Mapping[str, Variant]:
     """Every variant of every family by name, in the families' order; nothing is drawn."""
-    return MappingProxyType({name: v for family in FAMILIES for name, v in _family(family).items()})
+    return _variants()
 
 
 def variant(name: str) -> Variant:
@@ -69,6 +70,12 @@ def draw(name: str, arguments: Mapping[str, object] = MappingProxyType({})) -> G
     return v.function(**{**v.arguments, **arguments})
 
 
+@cache
+def _variants() -> Mapping[str, Variant]:
+    return MappingProxyType({name: v for family in FAMILIES for name, v in _family(family).items()})
+
+
+@cache
 def _family(family: str) -> dict[str, Variant]:
     module = import_module(f"eyespot.arch.{family}")
     table: Mapping[str, tuple[Callable[..., Graph], Mapping[str, object]]] = module.VARIANTS

@@ -12,6 +12,7 @@ import importlib.util
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -83,6 +84,7 @@ class Figure(NamedTuple):
     source: str
 
 
+@cache
 def figures() -> tuple[Figure, ...]:
     """The rows of ``accuracy.csv``."""
     text = (resources.files("eyespot.bundle") / "accuracy.csv").read_text(encoding="utf-8")
@@ -96,7 +98,12 @@ def listing() -> list[Listed]:
     """All rows, in the catalogue's order: cards and bundles first, then figures, then variants without any."""
     rows = [*_local(), *map(_of_card, _cards())]
     known = {(row.variant, row.recipe, row.input) for row in rows}
-    rows += [_of_figure(f) for f in figures() if (f.variant, f.recipe, (f.size, f.size)) not in known]
+    same = {(row.variant, row.recipe): row for row in rows}
+    rows += [
+        _of_figure(f, same.get((f.variant, f.recipe)))
+        for f in figures()
+        if (f.variant, f.recipe, (f.size, f.size)) not in known
+    ]
     named = {row.variant for row in rows}
     rows += [_row(name, "", {}, own_size(name)) for name in variants() if name not in named]
     place = {name: i for i, name in enumerate(variants())}
@@ -190,8 +197,11 @@ def _row(name: str, recipe: str, arguments: Mapping[str, Any], size: tuple[int, 
     return Listed(name, family, recipe, c.parameters, c.macs, c.peak_activation_bytes, size)
 
 
-def _of_figure(f: Figure) -> Listed:
+def _of_figure(f: Figure, same: Listed | None) -> Listed:
+    """same: a row with the weights of this recipe. timm measures one file at several sizes; others publish one each."""
     row = _row(f.variant, f.recipe, {}, (f.size, f.size))
+    if same is not None and f.source.startswith("timm"):
+        row = replace(row, weights=same.weights, licence=same.licence)
     return replace(row, top1=f.top1, top5=f.top5, data="ImageNet-1K val", source=f.source)
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from eyespot.cli import terminal
+from eyespot.cli.arguments import PictureSize, settings
+from eyespot.errors import UsageError
 
 if TYPE_CHECKING:
     from eyespot.bundle.store import Bundle
@@ -21,26 +24,39 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
 @click.option("--layers/--no-layers", default=True, help="The table of layers with their shapes and cost.")
-def command(name: str, as_json: bool, layers: bool) -> None:
-    """Says what NAME is: a bundle (its name or directory) or an architecture of the catalogue.
+@click.option("--size", type=PictureSize(), help="Draw an architecture for pictures of this side, or HEIGHTxWIDTH.")
+@click.option("--classes", type=click.IntRange(1), help="Draw an architecture with so many outputs.")
+@click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="An argument of the architecture: width=0.5.")
+@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Write a diagram of the network there.")
+def command(
+    name: str,
+    as_json: bool,
+    layers: bool,
+    size: int | tuple[int, int] | None,
+    classes: int | None,
+    given: tuple[str, ...],
+    svg: Path | None,
+) -> None:
+    """Says what NAME is: a bundle (its name or directory), an architecture, or FILE.py:FUNCTION.
 
-    Input contract, labels, cost, licence, metrics, and every layer.
+    Input contract, labels, cost, licence, metrics, and every layer. FILE.py is run: it is your own file, and its
+    FUNCTION returns a Graph.
     """
-    from eyespot.arch.catalogue import draw, variants
+    from eyespot.arch.catalogue import draw, is_own, variants
     from eyespot.bundle.resolve import open_bundle
 
+    arguments = settings(given)
+    arguments |= {key: value for key, value in (("size", size), ("classes", classes)) if value is not None}
     plain = as_json or not sys.stdout.isatty()
-    if name in variants() and not Path(name).is_dir():
-        graph = draw(name)
-        if plain:
-            click.echo(json.dumps({"architecture": name, **_structure(graph, layers=layers)}, ensure_ascii=False))
-            return
-        click.secho(f"{name}, an architecture without weights", bold=True)
-        click.echo(_cost_table(graph))
-        if layers:
-            click.echo("\n" + _layer_table(graph))
+    if (name in variants() or is_own(name)) and not Path(name).is_dir():
+        graph = draw(name, arguments)
+        _write_svg(svg, graph, name)
+        _architecture(name, graph, plain=plain, layers=layers)
         return
+    if arguments:
+        raise UsageError(f"{name} is no architecture of the catalogue; only those are drawn with {_options(arguments)}")
     bundle = open_bundle(name)
+    _write_svg(svg, bundle.card.graph, bundle.card.name)
     if plain:
         click.echo(json.dumps(_as_json(bundle, layers=layers), ensure_ascii=False))
         return
@@ -48,6 +64,45 @@ def command(name: str, as_json: bool, layers: bool) -> None:
     click.echo(_bundle_table(bundle))
     if layers:
         click.echo("\n" + _layer_table(bundle.card.graph.inference()))
+
+
+def _options(arguments: dict[str, object]) -> str:
+    return ", ".join(f"--{key}" if key in ("size", "classes") else f"--set {key}" for key in arguments)
+
+
+def _architecture(name: str, graph: Graph, *, plain: bool, layers: bool) -> None:
+    """Prints a network without weights: as drawn, and what it costs where it is trained in branches that become one."""
+    from eyespot.bundle.costs import deployed
+    from eyespot.core.cost import cost
+
+    runs = deployed(graph)
+    if plain:
+        data = {"architecture": name, **_structure(graph, layers=layers), "deployed": asdict(runs)}
+        click.echo(json.dumps(data, ensure_ascii=False))
+        return
+    click.secho(f"{name}, an architecture without weights", bold=True)
+    click.echo(_cost_table(graph))
+    if runs != cost(graph):
+        click.echo(
+            f"  deployed     {runs.parameters:,} parameters, {terminal.number(runs.macs)} MACs: parallel branches are "
+            "for training and become one"
+        )
+    if layers:
+        click.echo("\n" + _layer_table(graph))
+
+
+def _write_svg(path: Path | None, graph: Graph, name: str) -> None:
+    from eyespot.lower.diagram import diagram
+
+    if path is None:
+        return
+    if path.suffix.lower() != ".svg":
+        raise UsageError(f"--svg {path} is not an .svg; the diagram is written as SVG")
+    try:
+        path.write_text(diagram(graph, name), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+    click.echo(f"{path} shows {name}", err=True)
 
 
 def _structure(graph: Graph, *, layers: bool) -> dict[str, Any]:
