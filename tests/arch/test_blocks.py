@@ -33,6 +33,10 @@ def test_round_channels(wanted, rounded):
     assert round_channels(wanted) == rounded
 
 
+def test_round_channels_that_may_lose_a_tenth():
+    assert [round_channels(n, least=0.0) for n in (1, 11.2, 18, 19.2, 20)] == [8, 8, 16, 16, 24]
+
+
 def test_an_inverted_residual_adds_its_input_only_where_shapes_meet():
     s = sketch(32, "symmetric")
     stem = s.conv("stem", s.input, 16)

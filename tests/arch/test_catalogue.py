@@ -28,6 +28,12 @@ def test_the_families_of_the_mission_are_there():
     assert {f"mobilenet_v3_{n}_{w}" for n in ("small", "large") for w in ("0.75", "1.0")} <= have
     assert {"squeezenet_1.0", "squeezenet_1.1"} <= have
     assert {"inception_v1", "inception_v3", "inception_v4", "inception_resnet_v2", "xception"} <= have
+    assert {f"shufflenet_v1_1.0_g{g}" for g in (1, 2, 3, 4, 8)} <= have
+    assert {f"shufflenet_v2_{w}" for w in ("0.5", "1.0", "1.5", "2.0")} <= have
+    assert {f"mnasnet_{w}" for w in ("0.5", "0.75", "1.0", "1.3")} <= have
+    assert {f"ghostnet_{w}" for w in ("0.5", "1.0", "1.3")} <= have
+    assert {"regnet_y_400mf", "regnet_y_800mf", "resnext50_32x4d"} <= have
+    assert {f"efficientnet_v2_{n}" for n in ("s", "m", "l", "b0", "b1", "b2", "b3")} <= have
     assert {f"resnet{d}" for d in (18, 34, 50, 101, 152)} <= have
     assert {f"resnet{d}_cifar" for d in (20, 32, 44, 56)} <= have
     assert {f"efficientnet_b{i}" for i in range(8)} | {f"efficientnet_lite{i}" for i in range(5)} <= have

@@ -25,7 +25,7 @@ class Layout(NamedTuple):
 FIGURE_17 = {
     "400mf": Layout(blocks=(1, 3, 6, 6), channels=(48, 104, 208, 440), group_width=8),
     "800mf": Layout(blocks=(1, 3, 8, 2), channels=(64, 128, 320, 768), group_width=16),
-    # torchvision never rounds a width down by more than a tenth: 136 becomes 144, and 776 becomes 784.
+    # 136 and 776 lie halfway between multiples of 16: the paper takes the even one, torchvision the larger.
     "800mf_tv": Layout(blocks=(1, 3, 8, 2), channels=(64, 144, 320, 784), group_width=16),
 }
 
