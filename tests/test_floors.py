@@ -35,7 +35,10 @@ def test_the_nouns_and_architectures_need_the_standard_library_only():
     assert loaded_by(f"{nouns}\n{draw}") == set()
 
 
-@pytest.mark.parametrize("verb", [[], ["classify"], ["import"], ["show"], ["models"], ["evaluate"], ["verify"]])
+VERBS = ["classify", "evaluate", "fetch", "import", "models", "pack", "show", "unpack", "verify"]
+
+
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])
 def test_help_loads_nothing_but_click(verb):
     assert loaded_by(command(*verb, "--help")) == {"click"}
 
