@@ -21,6 +21,7 @@ FAMILIES = {  # a small network of each; SqueezeNet whole, as few logits of few 
     "mobilenet_v2": ("mobilenet_v2_0.35", {"size": 65, "classes": 7, "padding": "same"}),
     "mobilenet_v3": ("mobilenet_v3_small_1.0", {"size": 64, "classes": 7}),
     "squeezenet": ("squeezenet_1.1", {}),
+    "inception_v1": ("inception_v1", {"size": 64, "classes": 7}),
     "resnet": ("resnet18", {"size": 32, "classes": 7}),
     "resnet_cifar": ("resnet20_cifar", {}),
     "efficientnet": ("efficientnet_lite0", {"size": 64, "classes": 7}),

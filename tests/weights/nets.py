@@ -4,16 +4,23 @@ import numpy as np
 
 from eyespot.arch.catalogue import draw
 from eyespot.weights.names import SCHEMES
-from eyespot.weights.scheme import KERAS
+from eyespot.weights.scheme import KERAS, layers
 
 
 def random_tensors(graph, seed: int = 0) -> dict[str, np.ndarray]:
     """Small random numbers under our names; variances are positive."""
     rng = np.random.default_rng(seed)
     return {
-        name: (rng.random(p.shape) + 0.5 if name.endswith("running_var") else rng.normal(size=p.shape)).astype("f4")
+        name: rng.random(p.shape, "f4") + np.float32(0.5)
+        if name.endswith("running_var")
+        else rng.standard_normal(p.shape, "f4")
         for name, p in graph.parameters.items()
     }
+
+
+def empty_tensors(graph) -> dict[str, np.ndarray]:
+    """Tensors of the right shapes that take no memory."""
+    return {name: np.broadcast_to(np.float32(1), p.shape) for name, p in graph.parameters.items()}
 
 
 def theirs(scheme_name: str, graph, weights) -> dict[str, np.ndarray]:
@@ -36,6 +43,8 @@ def theirs(scheme_name: str, graph, weights) -> dict[str, np.ndarray]:
 
 
 SMALL = {
+    "inception_v1": "inception_v1", "inception_v3": "inception_v3", "inception_v4": "inception_v4",
+    "inception_resnet_v2": "inception_resnet_v2", "xception": "xception",
     "mobilenet_v1": "mobilenet_v1_0.25", "mobilenet_v2": "mobilenet_v2_0.35", "mobilenet_v3": "mobilenet_v3_small_0.75",
     "efficientnet": "efficientnet_b0", "squeezenet": "squeezenet_1.1", "resnet": "resnet50", "mnasnet": "mnasnet_0.5",
     "shufflenet_v2": "shufflenet_v2_0.5", "ghostnet": "ghostnet_0.5", "regnet": "regnet_y_400mf",
@@ -52,4 +61,8 @@ def smallest(scheme_name: str) -> str:
 def drawn(scheme_name: str, classes: int = 7):
     """The graph of that variant with the scheme's arguments."""
     variant = smallest(scheme_name)
-    return draw(variant, {**SCHEMES[scheme_name].arguments(variant), "classes": classes})
+    graph = draw(variant, {**SCHEMES[scheme_name].arguments(variant), "classes": classes})
+    named = SCHEMES[scheme_name].modules(graph)
+    return (
+        graph if all(layer in named for layer in layers(graph)) else graph.inference()
+    )  # Keras has no auxiliary heads

@@ -1,16 +1,22 @@
 """Names: each source's table round-trips, is what the libraries call their tensors, and refuses what does not fit."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from nets import drawn, random_tensors, smallest, theirs
+from nets import drawn, empty_tensors, random_tensors, smallest, theirs
 
 from eyespot.arch.catalogue import draw
+from eyespot.core.sketch import Sketch
 from eyespot.errors import UsageError, WeightsError
+from eyespot.lower.reference import run
+from eyespot.weights import inception
 from eyespot.weights.names import SCHEMES, match
+from eyespot.weights.renamed import renamed
+from tolerances import SAME_WEIGHTS, relative_error
 
 FIXTURES = Path(__file__).parent / "fixtures"
 sys.path.append(str(FIXTURES))
@@ -45,11 +51,9 @@ def test_names_and_shapes_are_the_library_s_own(name):
     """names.json was written from the libraries themselves (fixtures/make_names.py)."""
     scheme, architecture, want = LIBRARIES[name]
     graph = draw(architecture, {"classes": CLASSES})
-    shapes = {n: t.shape for n, t in theirs(scheme, graph, random_tensors(graph)).items()}
-    if scheme == "keras.resnet":  # biases that batch norm makes useless; they go into its mean
-        kernels = [n for n in shapes if n.endswith("_conv/kernel")]
-        shapes |= {n.replace("kernel", "bias"): shapes[n][3:] for n in kernels}
-    assert digest(shapes) == want
+    graph = graph.inference() if name.startswith(("timm", "keras")) else graph  # theirs are without auxiliary heads
+    tensors = SCHEMES[scheme].complete(theirs(scheme, graph, empty_tensors(graph)))
+    assert digest({n: t.shape for n, t in tensors.items() if not n.endswith("num_batches_tracked")}) == want
 
 
 def test_unknown_source(v2):
@@ -145,6 +149,60 @@ def test_biases_before_batch_norm_go_into_its_mean():
     bias = np.arange(64, dtype="f4")
     got = match(tensors | {"conv1_conv/bias": bias}, graph, "keras.resnet").weights
     np.testing.assert_array_equal(got["stem.norm.running_mean"], weights["stem.norm.running_mean"] - bias)
+
+
+@pytest.mark.parametrize("scheme", ["torchvision.inception_v1", "torchvision.inception_v3"])
+def test_auxiliary_heads_are_all_there_or_none(scheme):
+    graph = drawn(scheme)
+    whole = theirs(scheme, graph, random_tensors(graph))
+    without = theirs(scheme, graph.inference(), random_tensors(graph))
+    assert len(without) < len(whole)
+    for wanted in (scheme, None):
+        assert match(whole, graph, wanted).graph is graph
+        assert match(without, graph, wanted).graph == graph.inference()
+    (head,) = (n for n in whole if n.endswith(("aux2.fc2.bias", "AuxLogits.fc.bias")))
+    with pytest.raises(WeightsError, match=r"(aux2\.fc2|AuxLogits\.fc)\.bias is missing$"):
+        match({n: t for n, t in whole.items() if n != head}, graph, scheme)
+
+
+def test_keras_counts_on_from_what_was_made_before():
+    """The published file begins at conv2d_1, one of a later session anywhere; conv2d_10 comes after conv2d_9."""
+    graph = drawn("keras.inception_v3")
+    weights = random_tensors(graph)
+    later = {
+        re.sub(r"(conv2d|batch_normalization)(?:_(\d+))?/", lambda m: f"{m[1]}_{int(m[2] or 0) + 95}/", name): tensor
+        for name, tensor in theirs("keras.inception_v3", graph, weights).items()
+    }
+    assert "conv2d_95/kernel" in later
+    got = match(dict(sorted(later.items())), graph).weights
+    assert got.keys() == weights.keys()
+    assert all(np.array_equal(got[name], weights[name]) for name in weights)
+
+
+def test_auxiliary_heads_stay_behind_where_a_source_has_none():
+    graph = draw("inception_v3", {"classes": 7})
+    there = renamed(empty_tensors(graph), graph, SCHEMES["keras.inception_v3"])
+    assert len(there) == 94 * 4 + 2
+    assert match(there, graph).graph == graph.inference()
+
+
+def test_gains_that_keras_does_not_have_are_one_and_go_into_the_kernel_on_the_way_back():
+    s = Sketch((3, 8, 8))
+    x = s.norm("stem.layer1.norm", s.conv("stem.layer1.conv", s.input, 4, kernel=3), eps=1e-3)
+    graph = s.graph(x)
+    weights = random_tensors(graph)
+    names = {"conv2d/kernel": weights["stem.layer1.conv.weight"].transpose(2, 3, 1, 0)}
+    shorts = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+    names |= {f"batch_normalization/{k}": weights[f"stem.layer1.norm.{v}"] for k, v in shorts.items()}
+    back = inception.without_gains(names)
+    assert "batch_normalization/gamma" not in back
+    again = inception.with_gains(back)
+    assert (again["batch_normalization/gamma"] == 1).all()
+    ours = {"stem.layer1.conv.weight": np.ascontiguousarray(again["conv2d/kernel"].transpose(3, 2, 0, 1))}
+    ours |= {f"stem.layer1.norm.{v}": again[f"batch_normalization/{k}"] for k, v in shorts.items()}
+    picture = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype("f4")
+    want, got = (run(graph, w, picture)["stem.layer1.norm"] for w in (weights, ours))
+    assert relative_error(got, want) <= SAME_WEIGHTS
 
 
 def test_a_1x1_convolution_becomes_linear():

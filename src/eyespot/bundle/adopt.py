@@ -44,6 +44,14 @@ _SCHEME_PIXELS: Mapping[str, str] = {
     "gluon": "imagenet",
     "akamaster": "imagenet",
     "lukemelas": "lite",
+    "torchvision.inception_v1": "tf",  # torchvision's networks bring ImageNet's mean and deviation back to this
+    "torchvision.inception_v3": "tf",
+    "timm.inception_v4": "tf",
+    "timm.inception_resnet_v2": "tf",
+    "timm.xception": "tf",
+    "keras.inception_v3": "tf",
+    "keras.inception_resnet_v2": "tf",
+    "keras.xception": "tf",
     "keras.mobilenet_v1": "tf",
     "keras.mobilenet_v2": "tf",
     "keras.mobilenet_v3": "tf",
@@ -177,7 +185,7 @@ def _fit(file: Path, request: Request, card: Published | None) -> _Fitted:
     arguments |= request.arguments
     graph = draw(architecture, arguments)
     if scheme == BY_ORDER:
-        return _Fitted(architecture, arguments, by_order(tensors, (graph, fold_graph(graph))))
+        return _Fitted(architecture, arguments, by_order(tensors, (graph, graph.inference(), fold_graph(graph))))
     return _Fitted(architecture, arguments, match(tensors, graph, scheme))
 
 

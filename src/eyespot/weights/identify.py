@@ -93,7 +93,11 @@ def _by_order(tensors: Tensors, architecture: str | None, known: Mapping[str, ob
     arguments = {**known, "classes": shapes[-1][0]}
     for variant in catalogue.variants().values():
         graph = _drawn(variant.name, arguments) if architecture in (None, variant.name) else None
-        if graph is not None and shapes in (_folded(graph), [_plain(p.shape) for p in graph.parameters.values()]):
+        if graph is None:
+            continue
+        inference = graph.inference()
+        unfolded = ([_plain(p.shape) for p in drawn.parameters.values()] for drawn in (graph, inference))
+        if shapes in (_folded(inference), *unfolded):
             yield Candidate(BY_ORDER, variant.name, arguments)
 
 

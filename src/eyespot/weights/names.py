@@ -15,6 +15,7 @@ from eyespot.weights import (
     cifar_resnet,
     efficientnet_lite,
     gluon,
+    inception,
     keras,
     timm,
     timm_branches,
@@ -26,11 +27,10 @@ from eyespot.weights.scheme import Scheme, Tensors
 
 Weights = dict[str, NDArray[np.float32]]
 
-SCHEMES: Mapping[str, Scheme] = {
-    scheme.name: scheme
-    for source in (torchvision, timm, timm_branches, keras, gluon, efficientnet_lite, cifar_resnet, transformers)
-    for scheme in source.SCHEMES
-}
+_SOURCES = (
+    torchvision, timm, timm_branches, keras, inception, gluon, efficientnet_lite, cifar_resnet, transformers,
+)  # fmt: skip
+SCHEMES: Mapping[str, Scheme] = {scheme.name: scheme for source in _SOURCES for scheme in source.SCHEMES}
 
 OURS = "eyespot"
 
@@ -39,6 +39,7 @@ OURS = "eyespot"
 class Matched:
     """Weights of ``graph``, all of them, by our names: float32, C-contiguous, finite.
 
+    graph: without its train-only nodes where the file has none of their tensors.
     scheme: the source whose names the file has, or 'by_order'.
     """
 
@@ -83,7 +84,7 @@ def match(tensors: Tensors, graph: Graph, scheme: str | None = None) -> Matched:
         pairing = pair(tensors, graph, known)
         if pairing.problems:
             raise WeightsError(f"the tensors are not this network's in the names of {known.name}: {pairing}")
-        return Matched(normalised(pairing.pairs), graph, known.name)
+        return Matched(normalised(pairing.pairs), _held(graph, pairing), known.name)
     tried = [(pair(tensors, graph, s), s) for s in SCHEMES.values() if s.recognises(s.prepare(tensors))]
     if not tried:
         sources = sorted({name.split(".")[0] for name in SCHEMES})
@@ -94,7 +95,12 @@ def match(tensors: Tensors, graph: Graph, scheme: str | None = None) -> Matched:
     pairing, best = min(tried, key=lambda item: item[0].problems)
     if pairing.problems:
         raise WeightsError(f"the tensors look like {best.name}, but are not this network's: {pairing}")
-    return Matched(normalised(pairing.pairs), graph, best.name)
+    return Matched(normalised(pairing.pairs), _held(graph, pairing), best.name)
+
+
+def _held(graph: Graph, pairing: Pairing) -> Graph:
+    """As much of the graph as the pairing without problems is of."""
+    return graph if graph.parameters.keys() <= pairing.pairs.keys() else graph.inference()
 
 
 def _ours(tensors: Tensors, graph: Graph) -> dict[str, tuple[str, Array]]:
@@ -115,7 +121,10 @@ def scheme_named(name: str) -> Scheme:
 
 
 def pair(tensors: Tensors, graph: Graph, scheme: Scheme) -> Pairing:
-    """Holds a file against a graph by one scheme; nothing is copied."""
+    """Holds a file against a graph by one scheme; nothing is copied.
+
+    A file may be without what only training needs (auxiliary heads): all of it, or none.
+    """
     theirs = scheme.prepare(tensors)
     try:
         modules = scheme.modules(graph)
@@ -146,6 +155,9 @@ def pair(tensors: Tensors, graph: Graph, scheme: Scheme) -> Pairing:
                     f"{short_shape(parameter.shape)}"
                 )
             pairs[parameter.name] = (name, view)
+    inference = graph.inference()
+    if inference is not graph and pairs.keys() <= inference.parameters.keys():
+        return pair(tensors, inference, scheme)
     left_over = tuple(name for name in theirs if name not in used)
     return Pairing(pairs, tuple(missing), tuple(misshapen), left_over)
 

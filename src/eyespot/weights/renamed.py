@@ -18,7 +18,7 @@ def renamed(weights: Mapping[str, NDArray[np.float32]], graph: Graph, scheme: Sc
     """All of the graph's weights in the source's names and layouts, and whatever else its own files hold.
 
     graph: as drawn for the scheme's family, with its batch norms. In the order of execution, each array contiguous.
-    WeightsError when the scheme has no name for a layer.
+    WeightsError when the scheme has no name for a layer that inference needs.
     """
     try:
         modules = scheme.modules(graph)
@@ -28,6 +28,8 @@ def renamed(weights: Mapping[str, NDArray[np.float32]], graph: Graph, scheme: Sc
     for node in graph.nodes:
         for parameter in graph.parameters_of(node):
             if node.name not in modules:
+                if node.train_only:
+                    continue  # a source may not have the auxiliary heads at all
                 raise WeightsError(f"{scheme.name} has no name for {node.name}")
             short = parameter.name.rsplit(".", 1)[1]
             name = f"{modules[node.name]}{scheme.layout.join}{scheme.layout.names(node.op, short)[0]}"
