@@ -51,7 +51,7 @@ def command(
     click.echo(_table(found))
     best = {**arguments, **found.candidates[0].arguments}
     click.echo(f"\nof {found.weighed:,} networks. The first, as a command and in Python:")
-    click.echo(f"  {_command(found.name, best)}\n  eyespot.arch.catalogue.draw({json.dumps(found.name)}, {best!r})")
+    click.echo(f"  {_command(found.name, best)}\n  eyespot.arch.catalogue.draw({found.name!r}, {best!r})")
 
 
 def _as_json(name: str, candidate: Candidate, arguments: dict[str, object]) -> dict[str, Any]:
