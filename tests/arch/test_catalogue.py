@@ -67,7 +67,7 @@ def test_an_unknown_name_says_the_nearest():
 
 
 def test_an_unknown_argument_says_the_legal_ones():
-    with pytest.raises(UsageError, match="no argument 'num_classes'; it takes classes, dropout, eps, "):
+    with pytest.raises(UsageError, match="no argument 'num_classes'; it takes classes, depth, dropout, eps, "):
         draw("mobilenet_v2_1.0", {"num_classes": 10})
 
 
