@@ -86,6 +86,13 @@ def test_the_plot(tmp_path):
     assert (tmp_path / "pareto.svg").read_text().startswith("<svg")
 
 
+def test_the_plot_takes_the_recipe_that_has_a_figure(tmp_path):
+    """Weights that are nearer but of which nobody published an accuracy do not hide a network from the plot."""
+    models("--plot", tmp_path / "pareto.svg", "--family", "mobilenet_v1")
+    drawn = (tmp_path / "pareto.svg").read_text(encoding="utf-8")
+    assert all(f"<title>mobilenet_v1_{width}." in drawn for width in ("0.25", "0.5", "0.75", "1.0"))
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [

@@ -81,7 +81,8 @@ def test_a_bundle_has_a_diagram_too(tiny, tmp_path):
         (["examples/my_nets.py:tny"], "no function 'tny'; say which: examples/my_nets.py:tiny"),
         (["absent.py:tiny"], "absent.py cannot be read"),
         ([OWN, "--set", "size=none"], "size is 'none'"),
-        (["nothing.of.this.name"], "there is no model called"),
+        (["zzz"], "there is no model called 'zzz'; `eyespot models` lists them"),
+        (["mobilenet_v2"], "Architectures: mobilenet_v2_1"),
     ],
 )
 def test_bad_values_are_one_line_and_exit_code_2(args, says):

@@ -142,4 +142,4 @@ def _nearest(name: str) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, known_names(), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; known are {', '.join(known_names())}"
+    return f"; did you mean {' or '.join(near)}?" if near else "; `eyespot models` lists them"

@@ -55,10 +55,11 @@ def command(
         families=families,
         here=here,
     )
+    if plot is not None:
+        drawn = [row for row in rows if row.imagenet_top1 is not None]
+        _plot(plot, drawn if every else nearest(drawn))
     rows = rows if every else nearest(rows)
     rows = ordered(rows, sort) if sort is not None else rows
-    if plot is not None:
-        _plot(plot, rows)
     if not rows:
         click.echo("no network is within these limits; loosen one of them", err=True)
     elif as_json or not sys.stdout.isatty():

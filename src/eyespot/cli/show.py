@@ -12,7 +12,7 @@ import click
 
 from eyespot.cli import terminal
 from eyespot.cli.arguments import PictureSize, settings
-from eyespot.errors import UsageError
+from eyespot.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     from eyespot.bundle.store import Bundle
@@ -55,7 +55,10 @@ def command(
         return
     if arguments:
         raise UsageError(f"{name} is no architecture of the catalogue; only those are drawn with {_options(arguments)}")
-    bundle = open_bundle(name)
+    try:
+        bundle = open_bundle(name)
+    except UnknownName as error:
+        raise _unknown(name, error) from None
     _write_svg(svg, bundle.card.graph, bundle.card.name)
     if plain:
         click.echo(json.dumps(_as_json(bundle, layers=layers), ensure_ascii=False))
@@ -64,6 +67,16 @@ def command(
     click.echo(_bundle_table(bundle))
     if layers:
         click.echo("\n" + _layer_table(bundle.card.graph.inference()))
+
+
+def _unknown(name: str, error: UnknownName) -> UnknownName:
+    """Says the nearest architectures too: both have names here."""
+    from difflib import get_close_matches
+
+    from eyespot.arch.catalogue import variants
+
+    near = get_close_matches(name, variants(), n=3, cutoff=0.5)
+    return UnknownName(f"{error} Architectures: {', '.join(near)}") if near else error
 
 
 def _options(arguments: dict[str, object]) -> str:
