@@ -70,7 +70,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[start : start + 1000])
             self.wfile.flush()
             return self.server.stop.wait(20)
-        self.wfile.write(body[start:])
+        if fault == "slow":
+            for at in range(start, len(body), len(body) // 8):
+                self.wfile.write(body[at : at + len(body) // 8])
+                self.server.stop.wait(0.15)
+            return None
+        return self.wfile.write(body[start:])
 
     def log_message(self, *args):
         pass

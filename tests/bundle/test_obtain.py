@@ -3,8 +3,10 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -190,6 +192,15 @@ def test_a_mirror_is_asked_first_and_the_publisher_next(server, weights, publish
     assert open_bundle(NAME).card.name == NAME
 
 
+def test_a_mirror_with_another_file_is_not_passed_over_in_silence(server, weights, publish, monkeypatch):
+    monkeypatch.setenv("EYESPOT_MIRROR", f"{server.url}/mirror")
+    server.files["/mirror/127.0.0.1%3A9/w.safetensors"] = b"another file"
+    publish(url=f"{DEAD}/w.safetensors", sha256=sha(weights))
+    with pytest.raises(HashMismatch, match="/mirror/"):
+        open_bundle(NAME)
+    assert kept() == []
+
+
 def test_a_cache_that_cannot_be_written(weights, publish, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("EYESPOT_CACHE", str(tmp_path / "file" / "cache"))
@@ -217,6 +228,37 @@ def test_two_processes_fetch_the_same_bundle_at_once(server, weights):
     assert rows[0]["path"] == rows[1]["path"]
     assert read(rows[0]["path"]).card.name == NAME
     assert len(server.requests("/w.safetensors")) == 1, "the second waits for the first"
+
+
+def test_a_killed_fetch_leaves_its_part_and_no_lock(server, weights):
+    server.files["/w.safetensors"] = weights
+    server.faults["/w.safetensors"] = ["stall"]
+    command, env = eyespot(entry(url=f"{server.url}/w.safetensors"), args=["fetch", NAME])
+    running = subprocess.Popen(command, env=env, stdout=-1, stderr=-1)
+    for _ in range(200):
+        if any(name.endswith(".part") for name in kept()) and part_size() == 1000:
+            break
+        time.sleep(0.05)
+    running.kill()
+    running.communicate()
+    assert kept() == [f"downloads/{NAME}/w.safetensors.part", f"downloads/{NAME}/w.safetensors.part.json"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [h.get("Range") for h in server.requests("/w.safetensors")] == [None, "bytes=1000-"]
+    assert [name for name in kept() if ".part" in name] == []
+
+
+def part_size():
+    return (cache_directory() / "downloads" / NAME / "w.safetensors.part").stat().st_size
+
+
+def test_the_bytes_are_shown_as_they_come(server, weights):
+    server.files["/w.safetensors"] = weights
+    server.faults["/w.safetensors"] = ["slow"]
+    command, env = eyespot(entry(url=f"{server.url}/w.safetensors"), args=["fetch", NAME])
+    code, text = on_a_terminal(command, env=env)
+    assert code == 0
+    assert re.search(r"1\.\d MB of 1\.9 MB, [\d.]+ MB a second, 0\.\d s left", text)
 
 
 def test_in_a_pipe(server, weights):

@@ -128,8 +128,7 @@ def _continue(url: str, to: Path, part: Path, limit: int, watch: Watch | None) -
             else:
                 _note_validator(part, url, answer.headers)
             advice = "what came is kept, run it again to go on" if _beside(part).is_file() else "try again"
-            _write(_body(answer, url, limit, advice), file, digest, watch, answer.length, have)
-            file.flush()
+            _write(_flushed(_body(answer, url, limit, advice), file), file, digest, watch, answer.length, have)
             os.fsync(file.fileno())
     return digest.hexdigest(), answer.announced
 
@@ -143,6 +142,13 @@ def _write(
         have += len(chunk)
         if watch is not None:
             watch(have, total)
+
+
+def _flushed(chunks: Iterator[bytes], file: IO[bytes]) -> Iterator[bytes]:
+    """So that a process that is killed leaves everything that came."""
+    for chunk in chunks:
+        yield chunk
+        file.flush()
 
 
 def _check(url: str, digest: str, promised: str, announced: str) -> None:
