@@ -65,7 +65,9 @@ def lively(shape, name: str, layer: str, rng) -> np.ndarray:
     return rng.normal(0, np.sqrt(gain / np.prod(reach)), shape).astype("f4")
 
 
-@pytest.mark.parametrize(("library", "name", "scheme", "architecture"), MODELS)
+@pytest.mark.parametrize(
+    ("library", "name", "scheme", "architecture"), [row for row in MODELS if row[0] != "transformers"]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_same_weights_same_answer(tmp_path, monkeypatch, library, name, scheme, architecture):
     if "KERAS_BACKEND" not in os.environ:

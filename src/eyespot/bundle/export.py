@@ -84,7 +84,9 @@ def _fitted(card: Card, weights: Weights, source: str) -> tuple[Scheme, Graph, W
     refusals: list[str] = []
     for scheme in _schemes(card.architecture, source):
         graph = draw(card.architecture, {**card.arguments, **scheme.arguments(card.architecture)})
-        if _rows(card.graph) == _rows(graph):
+        if not graph.parameters.keys() <= weights.keys():
+            graph = graph.inference()  # the bundle has no auxiliary heads, or is folded
+        if _rows(card.graph.inference()) == _rows(graph.inference()):
             return scheme, graph, _with_epsilon(weights, card.graph, graph)
         if _rows(card.graph) == _rows(fold_graph(graph)) and not any(isinstance(n.op, Scale) for n in graph.nodes):
             return scheme, graph, _unfolded(weights, card.graph, graph)
