@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import subprocess
 import sys
 
@@ -66,6 +67,19 @@ def test_a_narrow_terminal_gets_fewer_columns(columns):
     head, *lines = re.sub(r"\x1b\[[0-9;]*m", "", output).split("\n\n")[0].splitlines()
     assert {"model", "MACs", "top-1", "weights"} <= set(head.split())
     assert max(len(line) for line in lines) <= columns
+
+
+def test_the_whole_catalogue_is_listed_in_half_a_second():
+    """Of processor time, which no neighbour on the machine changes much; the best of three."""
+
+    def seconds():
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = used.ru_utime + used.ru_stime
+        assert models().returncode == 0
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime - before
+
+    assert min(seconds() for _ in range(3)) < 0.5
 
 
 def test_json_on_a_terminal():
