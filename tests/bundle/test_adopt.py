@@ -8,14 +8,18 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import tolerances
+from eyespot.arch.catalogue import draw
 from eyespot.bundle.adopt import Request, adopt
 from eyespot.bundle.published import installed_file, published
 from eyespot.bundle.resolve import open_bundle
 from eyespot.errors import UsageError, WeightsError
+from eyespot.lower.tensors import random_weights
 from eyespot.measure.accuracy import evaluate
 from eyespot.measure.dataset import examples as labelled
 from eyespot.run.predict import Model
 from eyespot.run.verify import verify
+from eyespot.weights.names import SCHEMES
+from eyespot.weights.renamed import renamed
 
 # The file under ../shared/assets/weights, the name it is recognised by, and the MANIFEST's top-1 on 1,000 pictures.
 FILES = {
@@ -99,6 +103,21 @@ def test_an_unknown_file_is_known_by_its_tensors(tmp_path):
     assert bundle.card.preprocess.size == (224, 224)
     assert bundle.card.preprocess.resize == 256
     assert len(bundle.labels) == 5
+
+
+@pytest.mark.parametrize("heads", [True, False])
+def test_auxiliary_heads_travel_with_the_network_and_do_not_run(tmp_path, heads):
+    """torchvision's published GoogLeNet has them; one that torchvision has opened and saved has not."""
+    graph = draw("inception_v1", {"classes": 5, "size": 64})
+    graph = graph if heads else graph.inference()
+    save_file(renamed(random_weights(graph), graph, SCHEMES["torchvision.inception_v1"]), tmp_path / "w.safetensors")
+    request = Request(arguments={"size": 64}, licence="BSD-3-Clause")
+    bundle = adopt(tmp_path / "w.safetensors", tmp_path / "b", request=request)
+    assert bundle.card.architecture == "inception_v1"
+    assert bundle.card.graph == graph
+    assert len(bundle.card.graph.outputs) == (3 if heads else 1)
+    assert bundle.card.preprocess.mean == (127.5, 127.5, 127.5)
+    assert all(check.passed for check in verify(bundle))
 
 
 def test_the_caller_may_say_more(tmp_path):

@@ -15,7 +15,7 @@ class NumpySession(ClosingSession):
     """The graph and weights of a bundle, executed node by node."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._graph = bundle.card.graph.inference()
+        self._graph = bundle.card.graph
         self._weights = bundle.weights()
         self._preprocess = bundle.card.preprocess
         height, width = self._preprocess.size
