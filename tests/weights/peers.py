@@ -73,7 +73,8 @@ def _lively(shape, name: str, layer: str, rng) -> np.ndarray:
         low, high = (0.5, 1.5) if "variance" in name else (0.8, 1.4) if "gamma" in name else (-0.3, 0.3)
         return rng.uniform(low, high, shape).astype("f4")
     reach = shape[:2] if "dw" in layer or "depthwise" in layer else shape[:-1]
-    return rng.normal(0, np.sqrt(2 / np.prod(reach)), shape).astype("f4")
+    gain = 0.1 if "project" in layer else 2  # the ends of residual branches, whose sums would grow with depth
+    return rng.normal(0, np.sqrt(gain / np.prod(reach)), shape).astype("f4")
 
 
 def keras_logits(model, x: np.ndarray) -> np.ndarray:

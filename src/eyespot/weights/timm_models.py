@@ -19,12 +19,34 @@ def _rows() -> Mapping[str, tuple[str, str]]:
         rows[f"tf_efficientnet_{kind}"] = (f"efficientnet_{kind}", "timm_tf.efficientnet")
     for depth in (18, 34, 50, 101, 152):
         rows[f"resnet{depth}"] = (f"resnet{depth}", "torchvision.resnet")
-    for theirs, ours in (("small_050", "small_0.5"), ("small", "small"), ("medium", "medium"), ("large", "large")):
-        rows[f"mobilenetv4_conv_{theirs}"] = (f"mobilenet_v4_conv_{ours}", "timm.mobilenet_v4")
-    for name in ("repvgg_a0", "repvgg_b0", *(f"mobileone_s{i}" for i in range(5))):  # with their branches
-        rows[name] = (name, f"timm.{name.partition('_')[0]}")
+    sizes = {"small_050": "small_0.5", "small": "small", "medium": "medium", "large": "large"}
+    rows |= {f"mobilenetv4_conv_{k}": (f"mobilenet_v4_conv_{ours}", "timm.mobilenet_v4") for k, ours in sizes.items()}
+    rows |= {name: (name, "timm.repvgg") for name in ("repvgg_a0", "repvgg_b0")}  # with their branches, as the next
+    rows |= {f"mobileone_s{i}": (f"mobileone_s{i}", "timm.mobileone") for i in range(5)}
     return rows
 
 
+_LIGHT: Mapping[str, tuple[str, str]] = {
+    "mnasnet_050": ("mnasnet_0.5", "timm.mnasnet"),
+    "mnasnet_075": ("mnasnet_0.75", "timm.mnasnet"),
+    "mnasnet_100": ("mnasnet_1.0", "timm.mnasnet"),
+    "ghostnet_050": ("ghostnet_0.5", "timm.ghostnet"),
+    "ghostnet_100": ("ghostnet_1.0", "timm.ghostnet"),
+    "ghostnet_130": ("ghostnet_1.3", "timm.ghostnet"),
+    "regnety_004": ("regnet_y_400mf", "timm.regnet"),
+    "regnety_008": ("regnet_y_800mf", "timm.regnet"),
+    "regnety_008_tv": ("regnet_y_800mf_tv", "timm.regnet"),
+    "resnext50_32x4d": ("resnext50_32x4d", "torchvision.resnext"),
+    "inception_v3": ("inception_v3", "torchvision.inception_v3"),
+    "inception_v4": ("inception_v4", "timm.inception_v4"),
+    "inception_resnet_v2": ("inception_resnet_v2", "timm.inception_resnet_v2"),
+    "legacy_xception": ("xception", "timm.xception"),
+    **{f"efficientnetv2_{kind}": (f"efficientnet_v2_{kind}", "timm.efficientnet_v2") for kind in "sml"},
+    **{
+        f"tf_efficientnetv2_{kind}": (f"efficientnet_v2_{kind}", "timm_tf.efficientnet_v2")
+        for kind in ("b0", "b1", "b2", "b3", "s", "m", "l")
+    },
+}
+
 # Only models whose network is this catalogue's to the last layer: no resnet50d, no mobilenetv3_rw.
-TIMM_MODELS: Mapping[str, tuple[str, str]] = _rows()
+TIMM_MODELS: Mapping[str, tuple[str, str]] = {**_rows(), **_LIGHT}
