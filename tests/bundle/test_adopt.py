@@ -137,7 +137,7 @@ def test_the_caller_may_say_more(tmp_path):
         ("", Request(architecture="mobilenet_v2_0.5"), "look like torchvision.*needs 16×48×1×1"),
         ("", Request(by_order=True), "pass --arch, and --by-order"),
         ("", Request(pixels="blue"), "blue"),
-        ("", Request(arguments={"depth": 3}), "no argument 'depth'"),
+        ("", Request(arguments={"colours": 3}), "no argument 'colours'"),
     ],
 )
 def test_what_does_not_fit_is_said_and_nothing_is_written(tmp_path, drop, request_, message):

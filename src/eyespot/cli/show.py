@@ -125,7 +125,7 @@ def _structure(graph: Graph, *, layers: bool) -> dict[str, Any]:
     total = cost(graph)
     data: dict[str, Any] = {
         "input": list(graph.input),
-        "outputs": {name: list(graph.shape(name)) for name in graph.outputs},
+        "outputs": {name: list(graph.shape(name)) for name in graph.inference().outputs},
         "taps": {str(stride): name for stride, name in graph.taps.items()},
         "parameters": total.parameters,
         "macs": total.macs,
