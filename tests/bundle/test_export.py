@@ -45,7 +45,7 @@ def bundle_of(path, architecture, arguments, *, folded=False, preprocess=None):
     weights = random_weights(graph, 0)
     if folded:
         graph, weights = fold(graph, weights)
-    preprocess = preprocess or Preprocess((32, 32), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    preprocess = preprocess or Preprocess(graph.input[1:], mean=IMAGENET_MEAN, std=IMAGENET_STD)
     card = Card(f"{architecture}.test", architecture, arguments, graph, preprocess)
     return build(path, card, weights=weights, labels=Labels.numbered(5))
 
@@ -171,6 +171,15 @@ def test_networks_that_would_answer_otherwise(tmp_path, source, architecture, ar
         export_weights(bundle_of(tmp_path / "b", architecture, arguments), source, tmp_path / f"m.{ending}")
     assert "\n" not in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_keras_networks_that_order_their_layers_otherwise(tmp_path):
+    bundle = bundle_of(tmp_path / "b", "inception_v3", {"size": 96, "eps": 1e-3, "count_padding": False})
+    with pytest.raises(UsageError, match=r"in another order than Keras does; export to \.h5"):
+        export_weights(bundle, "keras", tmp_path / "m.weights.h5")
+    done = export_weights(bundle, "keras", tmp_path / "m.h5")
+    assert done.load.endswith("by_name=True)")
+    assert read_tensors(done.path)["conv2d_93/kernel"].shape == (1, 1, 2048, 192)
 
 
 def test_where_to_and_as_what(tmp_path, tiny):

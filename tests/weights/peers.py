@@ -52,7 +52,7 @@ def keras_model(name: str, size: int):
 
     function, _, alpha = name.partition(":")
     more = {"alpha": float(alpha)} if alpha else {}
-    if "V3" in function:
+    if function.startswith("MobileNetV3"):
         more["include_preprocessing"] = False
     return getattr(keras.applications, function)(
         weights=None, classes=CLASSES, classifier_activation=None, input_shape=(size, size, 3), **more

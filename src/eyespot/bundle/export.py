@@ -41,6 +41,11 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# Networks whose layers Keras orders otherwise than ours (nested concatenations, sums the other way round), by the
+# formats that depend on it: .h5 is loaded by name then, .weights.h5 cannot be.
+_OTHER_ORDER = {"keras.inception_v3": (".weights.h5", ".h5"), "keras.xception": (".h5",)}
+
+
 class Exported(NamedTuple):
     """The file that was written, its scheme of names, its number of tensors, and a line of Python that loads it."""
 
@@ -68,6 +73,8 @@ def export_weights(bundle: Bundle, source: str, out: Path, *, replace_file: bool
     if source == "keras":
         from eyespot.weights.keras_write import Layer, keras_bytes, keras_layers
 
+        if out.name.endswith(".weights.h5") and ".weights.h5" in _OTHER_ORDER.get(scheme.name, ()):
+            raise UsageError(f"{out.name} would list the layers in another order than Keras does; export to .h5")
         layers = keras_layers(tensors, graph, scheme)
         if scheme.name == "keras.efficientnet":
             layers.insert(0, Layer("normalization", "Normalization", _normalization(bundle.card.preprocess)))
@@ -204,7 +211,8 @@ def _write(out: Path, data: bytes) -> None:
 
 def _load_line(architecture: str, scheme: str, out: Path) -> str:
     if scheme.startswith("keras"):
-        return f"model.load_weights({str(out)!r})"
+        by_name = ", by_name=True" if scheme in _OTHER_ORDER and not out.name.endswith(".weights.h5") else ""
+        return f"model.load_weights({str(out)!r}{by_name})"
     read = f"torch.load({str(out)!r}, weights_only=True)"
     if out.name.endswith(".safetensors"):
         read = f"safetensors.torch.load_file({str(out)!r})"

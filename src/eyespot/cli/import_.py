@@ -42,7 +42,9 @@ def command(
     licence: str | None,
     replace: bool,
 ) -> None:
-    """Makes a bundle of WEIGHTS: .safetensors, .pth, .th or Keras .h5. Files that are published need no options.
+    """Makes a bundle of WEIGHTS: .safetensors, .pth, .th, Keras .h5 or .keras, or a Hugging Face model's directory.
+
+    Files that are published need no options, nor do directories.
 
     Without --out the bundle goes into the cache, where `--model NAME` finds it.
     """

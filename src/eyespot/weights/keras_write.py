@@ -31,18 +31,23 @@ class Layer(NamedTuple):
 def keras_layers(tensors: Mapping[str, Array], graph: Graph, scheme: Scheme) -> list[Layer]:
     """The renamed tensors of a graph as layers, in the order of ``model.layers``."""
     modules = scheme.modules(graph)
-    layers: list[Layer] = []
+    layers: dict[str, Layer] = {}
     for node in _in_order(graph):
         if node not in modules:
             continue
-        name, op = modules[node], graph.by_name[node].op
-        class_name = "Conv2D" if node in scheme.as_convolutions else _class(op)
+        name = modules[node]
+        class_name = "Conv2D" if node in scheme.as_convolutions else _class(graph.by_name[node].op)
+        joined = name.removesuffix("_depthwise").removesuffix("_pointwise")
+        if f"{joined}/depthwise_kernel" in tensors:  # two layers here are one there
+            name, class_name = joined, "SeparableConv2D"
         names = (short for short in _SHORTS if f"{name}/{short}" in tensors)
-        layers.append(Layer(name, class_name, {short: tensors[f"{name}/{short}"] for short in names}))
-    return layers
+        layers.setdefault(name, Layer(name, class_name, {short: tensors[f"{name}/{short}"] for short in names}))
+    return list(layers.values())
 
 
-_SHORTS = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
+_SHORTS = (
+    "kernel", "depthwise_kernel", "pointwise_kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance",
+)  # fmt: skip
 
 
 def _class(op: Op) -> str:
