@@ -1,6 +1,8 @@
 """Hugging Face directories: read whole, from their JSON alone; what cannot be reproduced is refused in one line."""
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,10 @@ from eyespot.errors import EyespotError, UsageError, WeightsError
 from eyespot.lower.tensors import random_weights
 from eyespot.weights.names import SCHEMES
 from eyespot.weights.renamed import renamed
+from eyespot.weights.timm_models import TIMM_MODELS
+
+sys.path.append(str(Path(__file__).parents[1] / "weights" / "fixtures"))
+from make_names import MODELS
 
 V2 = {
     "architectures": ["MobileNetV2ForImageClassification"], "model_type": "mobilenet_v2", "depth_multiplier": 0.35,
@@ -130,6 +136,12 @@ def test_timm_s_description(tmp_path):
     squash = {"pretrained_cfg": {"crop_mode": "squash", "crop_pct": 1.0}}
     found = read_directory(directory(tmp_path / "m", {**TIMM, **squash}))
     assert found.preprocess == Preprocess((224, 224), "stretch", 0, "bicubic", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
+def test_timm_s_names_of_models_are_those_that_were_compared():
+    """fixtures/make_names.py holds the networks that the tests compare with timm's own."""
+    compared = {name: (architecture, scheme) for library, name, scheme, architecture in MODELS if library == "timm"}
+    assert {name: TIMM_MODELS.get(name) for name in compared} == compared
 
 
 @pytest.mark.parametrize(
