@@ -20,6 +20,7 @@ def relative_error(got, want) -> float:
     assert got.shape == want.shape, f"shapes differ: {got.shape} and {want.shape}"
     return float(np.abs(got - want).max() / max(np.ptp(want), 1e-30))
 
+
 # Pixels, in grey levels (0–255).
 # One value computed in two ways and rounded to a whole level.
 RESAMPLED = 1

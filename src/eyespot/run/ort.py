@@ -25,8 +25,8 @@ class OrtSession(ClosingSession):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        # Threads that wait by spinning for ever slow everybody down on a busy machine (45 → 30 ms a picture); those that
-        # stop before the next picture is decoded start late (6.3 → 7.8 ms). A millisecond is enough for both.
+        # Threads that wait by spinning for ever slow everybody down on a busy machine (45 → 30 ms a picture); those
+        # that stop before the next picture is decoded start late (6.3 → 7.8 ms). A millisecond is enough for both.
         options.add_session_config_entry("session.intra_op.spin_duration_us", "1000")
         options.log_severity_level = 3  # errors reach us as exceptions; warnings are for the people who lower graphs
         try:
