@@ -4,8 +4,9 @@ import pytest
 
 from eyespot.arch.catalogue import draw
 from eyespot.bundle.resolve import BUILT_IN, built_in_names, open_bundle
-from eyespot.measure.accuracy import evaluate, wilson
+from eyespot.measure.accuracy import evaluate
 from eyespot.measure.dataset import Example
+from eyespot.measure.interval import wilson
 from eyespot.run.predict import load
 from eyespot.run.verify import verify
 

@@ -3,12 +3,14 @@
 import json
 import multiprocessing
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from conftest import make_bundle
 from eyespot.bundle.store import REQUIRED, read
+from eyespot.core.card import Card
 from eyespot.errors import BundleError, HashMismatch, UsageError
 
 
@@ -69,6 +71,11 @@ def test_a_missing_file_is_named(tiny, tmp_path, name):
         (lambda card: card["files"].pop("model.onnx"), "model.onnx"),
         (lambda card: card.update(format=99), "upgrade"),
         (lambda card: card.update(surprise=1), "surprise"),
+        (lambda card: card.update(temperature=0), "temperature is 0"),
+        (lambda card: card.update(temperature="hot"), "temperature is 'hot'"),
+        (lambda card: card.update(temperature=float("nan")), "temperature is nan"),
+        (lambda card: card.update(threshold=1.5), "threshold is 1.5"),
+        (lambda card: card.update(threshold=True), "threshold is True"),
         (lambda card: card["graph"]["nodes"][0].__setitem__(1, "os.system"), "unknown op"),
         (lambda card: card["preprocess"].update(size=[0, 0]), "size"),
         (lambda card: card.pop("name"), "not a card"),
@@ -82,6 +89,20 @@ def test_a_hostile_card_is_refused_in_one_line(tiny, tmp_path, change, message):
     with pytest.raises(BundleError, match=message) as caught:
         _ = read(copy).card.graph
     assert "\n" not in str(caught.value)
+
+
+def test_a_calibrated_card_needs_a_newer_eyespot_and_no_other_does(tiny):
+    """An eyespot from before the temperature refuses fields that it does not know; those cards say format 2."""
+    plain = json.loads(tiny.card.to_text())
+    assert plain["format"] == 1
+    assert not {"temperature", "threshold"} & plain.keys()
+    assert Card.from_text(tiny.card.to_text()) == tiny.card
+    for changes in ({"temperature": 1.7}, {"threshold": 0.9}, {"temperature": 0.5, "threshold": 0.0}):
+        card = replace(tiny.card, **changes)
+        data = json.loads(card.to_text())
+        assert data["format"] == 2
+        assert {key: data[key] for key in changes} == changes
+        assert Card.from_text(card.to_text()) == card
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{", '{"format": 1}', "[" * 100_000, "\udcff"])

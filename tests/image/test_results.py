@@ -10,7 +10,7 @@ from PIL import Image
 from eyespot.core.labels import Labels
 from eyespot.errors import BundleError, PictureError, RuntimeFailure, UsageError
 from eyespot.image.drawing import LONGEST, SHORTEST, annotate
-from eyespot.image.readout import readout
+from eyespot.image.readout import readout, softmax
 from eyespot.image.results import Classification, Prediction
 from tolerances import PROBABILITY
 
@@ -18,9 +18,9 @@ LABELS = Labels(("tench", "goldfish", "shark", "ray"), ("n1", "n2", "n3", "n4"))
 LONG = "a label that goes on and on, with every synonym that anybody ever thought of, and its Latin name as well"
 
 
-def result(logits=(1.0, 3.0, 2.0, 0.0), labels=LABELS, picture=None, image="owl.jpg"):
+def result(logits=(1.0, 3.0, 2.0, 0.0), labels=LABELS, picture=None, image="owl.jpg", threshold=None):
     rows, probabilities = readout(np.array([logits], np.float32), labels)
-    return Classification(image, "net.test", labels, rows[0], probabilities[0], picture)
+    return Classification(image, "net.test", labels, rows[0], probabilities[0], picture, threshold)
 
 
 def test_readout_by_hand():
@@ -34,6 +34,15 @@ def test_readout_drops_the_background_first():
     logits, probabilities = readout(np.array([[9.0, 0.0, np.log(3.0)]], np.float32), labels)
     assert logits.shape == (1, 2)
     assert np.abs(probabilities - [[0.25, 0.75]]).max() < PROBABILITY
+
+
+def test_the_temperature_is_in_the_probabilities_only():
+    """At a temperature of 2, log 9 counts as log 3."""
+    raw = np.array([[5.0, 0.0, np.log(9.0)]], np.float32)
+    logits, probabilities = readout(raw, Labels(("a", "b"), background=True), temperature=2.0)
+    assert np.array_equal(logits, raw[:, 1:])
+    assert np.abs(probabilities - [[0.25, 0.75]]).max() < PROBABILITY
+    assert np.array_equal(probabilities, softmax(logits, 2.0))
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (1, 2), (3,), (1, 3, 1)])
@@ -76,6 +85,18 @@ def test_json_has_these_keys_and_plain_numbers():
         ],
     }
     assert all(type(row["probability"]) is float for row in result().to_json()["top"])
+
+
+def test_an_answer_below_the_threshold_is_not_certain():
+    assert result().certain is None
+    for threshold, certain in ((0.6, True), (result().probability, True), (0.65, False)):
+        assert result(threshold=threshold).certain is certain
+        assert result(threshold=threshold).to_json(1)["certain"] is certain
+    assert str(result(threshold=0.65)) == "owl.jpg: goldfish (64.4 %, not certain)"
+    assert result(threshold=0.65) != result()
+    unsure, sure = (result(picture=made.scene(), threshold=t).draw() for t in (0.65, 0.6))
+    assert unsure != sure
+    assert sure == result(picture=made.scene()).draw()
 
 
 def test_labels_without_ids_use_their_names():

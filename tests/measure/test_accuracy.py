@@ -7,8 +7,9 @@ import pytest
 from conftest import make_pictures
 from eyespot.core.labels import Labels
 from eyespot.errors import UsageError
-from eyespot.measure.accuracy import evaluate, wilson
+from eyespot.measure.accuracy import evaluate
 from eyespot.measure.dataset import examples
+from eyespot.measure.interval import wilson
 from eyespot.run.predict import Model
 
 LABELS = Labels(("red fox", "grey-wolf", "Egyptian cat"), ("n1", "n2", "n3"))

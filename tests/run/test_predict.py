@@ -1,6 +1,7 @@
 """The main job: whatever holds a picture gives its label, and the same picture gives the same label."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 from PIL import Image
 
 import eyespot
+from conftest import make_pictures
 from eyespot.bundle.published import installed_file, published
 from eyespot.errors import BundleError, PictureError, RuntimeFailure, UnknownName, UsageError
+from eyespot.image.readout import softmax
+from eyespot.run.predict import Model
 
 # What undoes each EXIF orientation is what makes a file of it out of an upright picture, but for the two quarter turns.
 TURNS = {
@@ -129,3 +133,14 @@ def test_names_that_are_none(tmp_path):
 def test_sessions_that_cannot_be(tiny, arguments, message):
     with pytest.raises(UsageError, match=message):
         eyespot.load(tiny.path, **arguments)
+
+
+def test_the_cards_temperature_and_threshold_are_served(tiny, tmp_path):
+    """The logits and the ONNX file stay as they are; the probabilities are those of the logits over the temperature."""
+    plain = Model(tiny)(make_pictures(tmp_path, 1)[0])
+    calibrated = replace(tiny, card=replace(tiny.card, temperature=2.0, threshold=plain.probability))
+    result = Model(calibrated)(tmp_path / "00000.jpg")
+    assert plain.certain is None
+    assert np.array_equal(result.logits, plain.logits)
+    assert np.array_equal(result.probabilities, softmax(plain.logits[None], 2.0)[0])
+    assert (result.index, result.certain) == (plain.index, False)

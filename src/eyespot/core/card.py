@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from eyespot.errors import BundleError, EyespotError
 if TYPE_CHECKING:
     from eyespot.core.graph import Graph
 
-FORMAT = 1  # raised when an older eyespot could not read a newer card
+FORMAT = 2  # raised when an older eyespot could not read a newer card; a card is written in the first that holds it
+_LATER: Mapping[str, int] = {"temperature": 2, "threshold": 2}  # fields that came later, written when they are set
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Card:
 
     name is ``architecture.recipe``; ``arguments`` redraw the same graph with ``arch.draw(architecture, **arguments)``,
     but the graph itself travels too, so that a bundle outlives changes of the drawing. ``files`` maps each other file
-    of the bundle to its sha256.
+    of the bundle to its sha256. Probabilities are softmax(logits / temperature); 1.0 is a network as it was trained.
+    threshold is the probability (0–1) below which an answer is not certain; None: nobody chose one.
     """
 
     name: str
@@ -72,6 +75,8 @@ class Card:
     licence: str = ""
     source: str = ""
     description: str = ""
+    temperature: float = 1.0
+    threshold: float | None = None
 
     def with_files(self, files: Mapping[str, str]) -> Card:
         """The same card for these files."""
@@ -79,9 +84,13 @@ class Card:
 
     def to_text(self) -> str:
         """The text of ``card.json``."""
-        data: dict[str, Any] = {"format": FORMAT}
+        data: dict[str, Any] = {"format": 1}
         for f in fields(self):
             value = getattr(self, f.name)
+            if f.name in _LATER:
+                if value == f.default:
+                    continue
+                data["format"] = max(data["format"], _LATER[f.name])
             if f.name in ("graph", "preprocess"):
                 value = value.to_json()
             elif f.name == "metrics":
@@ -126,11 +135,19 @@ class Card:
             raise BundleError("card.json: name, architecture, task, precision, licence and source must be text")
         if "/" in self.architecture or "\\" in self.architecture or ".py" in self.architecture:
             raise BundleError(f"card.json names the architecture {self.architecture!r}; only a person may name a file")
+        if not _number(self.temperature) or not self.temperature > 0:
+            raise BundleError(f"card.json: temperature is {self.temperature!r}; it must be a number above 0")
+        if self.threshold is not None and not (_number(self.threshold) and 0 <= self.threshold <= 1):
+            raise BundleError(f"card.json: threshold is {self.threshold!r}; it must be a probability or absent")
         for name, digest in self.files.items():
             if not name or name != name.replace("\\", "/").rsplit("/", 1)[-1] or name.startswith("."):
                 raise BundleError(f"card.json names the file {name!r}; a bundle's files lie beside its card")
             if not isinstance(digest, str) or len(digest) != 64:
                 raise BundleError(f"card.json: {name} has no sha256")
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _metric_json(metric: Metric) -> dict[str, Any]:

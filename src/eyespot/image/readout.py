@@ -11,11 +11,12 @@ from eyespot.errors import BundleError, RuntimeFailure
 Floats = NDArray[np.float32]
 
 
-def readout(logits: NDArray[np.floating], labels: Labels) -> tuple[Floats, Floats]:
+def readout(logits: NDArray[np.floating], labels: Labels, *, temperature: float = 1.0) -> tuple[Floats, Floats]:
     """(logits, probabilities), both float32 (n, labels).
 
     logits: (n, labels.outputs), as the network gives them. Where the labels have a background class, output 0 is
-    dropped first, so the probabilities are those among the labels and sum to one. Softmax in float64.
+    dropped first, so the probabilities are those among the labels and sum to one. temperature: the card's; it divides
+    the logits for the probabilities (``softmax``), the logits themselves come back as they are.
     Raises BundleError when the outputs are not as many as the labels need, RuntimeFailure when one is not a number.
     """
     if logits.ndim != 2 or logits.shape[1] != labels.outputs:
@@ -31,6 +32,12 @@ def readout(logits: NDArray[np.floating], labels: Labels) -> tuple[Floats, Float
             f"the network gave infinity or not-a-number for picture {row} of the batch, finite numbers were needed; "
             "run eyespot verify on the bundle"
         )
+    return values.astype(np.float32), softmax(values, temperature)
+
+
+def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> Floats:
+    """softmax(logits / temperature) of each row of (n, classes), computed in float64, as float32."""
+    values = logits.astype(np.float64) / temperature
     powers = np.exp(values - values.max(axis=1, keepdims=True))
-    probabilities = powers / powers.sum(axis=1, keepdims=True)
-    return values.astype(np.float32), probabilities.astype(np.float32)
+    probabilities: Floats = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return probabilities

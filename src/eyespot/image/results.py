@@ -23,7 +23,8 @@ class Classification:
     """A picture's name, the model's, and a logit and a probability (float32) for each label, without background.
 
     ``picture`` is what was classified, as the caller gave it: a path, bytes, a PIL picture or an array. It is read
-    again by ``draw`` only. Two results are equal when everything but their pictures is.
+    again by ``draw`` only. ``threshold`` is the card's: the probability from which on the answer is certain. Two
+    results are equal when everything but their pictures is.
     """
 
     image: str
@@ -32,6 +33,7 @@ class Classification:
     logits: NDArray[np.float32] = field(repr=False)
     probabilities: NDArray[np.float32] = field(repr=False)
     picture: Source | None = field(default=None, repr=False)
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.labels),)
@@ -45,7 +47,8 @@ class Classification:
         if not isinstance(other, Classification):
             return NotImplemented
         return (
-            (self.image, self.model, self.labels) == (other.image, other.model, other.labels)
+            (self.image, self.model, self.labels, self.threshold)
+            == (other.image, other.model, other.labels, other.threshold)
             and np.array_equal(self.logits, other.logits)
             and np.array_equal(self.probabilities, other.probabilities)
         )
@@ -54,7 +57,8 @@ class Classification:
         return hash((self.image, self.model, self.logits.tobytes()))
 
     def __str__(self) -> str:
-        return f"{self.image}: {self.label} ({_percent(self.probability)})"
+        doubt = ", not certain" if self.certain is False else ""
+        return f"{self.image}: {self.label} ({_percent(self.probability)}{doubt})"
 
     @property
     def index(self) -> int:
@@ -76,6 +80,11 @@ class Classification:
         """The most probable label's probability (0–1)."""
         return float(self.probabilities[self.index])
 
+    @property
+    def certain(self) -> bool | None:
+        """Whether the most probable label reaches the card's threshold; None when the card has none."""
+        return None if self.threshold is None else self.probability >= self.threshold
+
     def top(self, k: int = 5) -> list[Prediction]:
         """The ``k`` most probable labels (all, when there are fewer), equal ones in the labels' order."""
         if k < 1:
@@ -86,12 +95,16 @@ class Classification:
         ]
 
     def to_json(self, top: int = 5) -> dict[str, Any]:
-        """``{"image", "model", "top": [{"index", "id", "label", "probability"}, …]}``, probabilities to six digits."""
+        """``{"image", "model", "top": [{"index", "id", "label", "probability"}, …]}``, probabilities to six digits.
+
+        With a threshold there is ``"certain": true`` or ``false`` too.
+        """
         rows = [
             {"index": p.index, "id": p.id, "label": p.label, "probability": round(p.probability, 6)}
             for p in self.top(top)
         ]
-        return {"image": self.image, "model": self.model, "top": rows}
+        certain = {} if self.certain is None else {"certain": self.certain}
+        return {"image": self.image, "model": self.model, **certain, "top": rows}
 
     def draw(self, top: int = 5) -> Image.Image:
         """The photograph with its ``top`` labels and their probabilities beside it, as an RGB picture.
@@ -100,7 +113,8 @@ class Classification:
         """
         from eyespot.image.drawing import annotate
 
-        return annotate(self._photograph(), self.top(top), self.model)
+        doubt = ", not certain" if self.certain is False else ""
+        return annotate(self._photograph(), self.top(top), self.model + doubt)
 
     def _photograph(self) -> Image.Image:
         from PIL import Image

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from eyespot.measure.dataset import Example
+from eyespot.measure.interval import wilson
 from eyespot.run.many import Failure, classify_many
 from eyespot.run.predict import Model
 
@@ -35,16 +35,6 @@ class Accuracy:
             "top5_interval": [round(v, 6) for v in self.top5_interval],
             "unreadable": [failure.to_json() for failure in self.failures],
         }
-
-
-def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), which stays inside 0 to 1 and holds for small counts."""
-    if not count:
-        return 0.0, 1.0
-    share = hits / count
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def evaluate(

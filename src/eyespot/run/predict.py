@@ -47,9 +47,9 @@ class Model:
 
     def _one(self, picture: Any) -> Classification:
         pixels = self.prepare(picture)
-        logits, probabilities = readout(self.session.run(pixels[None]), self.bundle.labels)
-        card = self.bundle.card
-        return Classification(name_of(picture), card.name, self.bundle.labels, logits[0], probabilities[0], picture)
+        card, labels = self.bundle.card, self.bundle.labels
+        logits, probabilities = readout(self.session.run(pixels[None]), labels, temperature=card.temperature)
+        return Classification(name_of(picture), card.name, labels, logits[0], probabilities[0], picture, card.threshold)
 
     def prepare(self, picture: Picture) -> NDArray[np.uint8]:
         """The pixels (height, width, 3) that this network sees."""
