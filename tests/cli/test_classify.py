@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -63,6 +64,26 @@ def test_an_unreadable_picture_stands_in_its_place(tiny, pictures):
     assert len(rows) == 12
     assert [list(r) for r in rows] == [["image", "error"] if i == 5 else ["image", "model", "top"] for i in range(12)]
     assert "picture" in rows[5]["error"]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_answers_below_the_cards_threshold_are_marked(tiny, pictures, tmp_path, threshold):
+    from dataclasses import replace
+    from shutil import copytree
+
+    copytree(tiny.path, tmp_path / "b")
+    (tmp_path / "b" / "card.json").write_text(replace(tiny.card, threshold=threshold).to_text())
+    first = pictures / "00001.jpg"
+    (row,) = records(eyespot("classify", first, "-m", tmp_path / "b"))
+    assert list(row) == ["image", "model", "certain", "top"]
+    assert row["certain"] is (threshold == 0)
+    for shown in ((first,), (pictures,)):
+        _, text = terminal("classify", *shown, "-m", tmp_path / "b")
+        assert ("not certain" in text) == (threshold == 1)
+        assert all(len(re.sub(r"\x1b\[\d*m", "", line)) <= 100 for line in text.splitlines() if "% " in line)
+    assert eyespot("classify", first, "-m", tmp_path / "b", "--out", tmp_path / "o.csv").returncode == 0
+    header, line = (tmp_path / "o.csv").read_text().splitlines()
+    assert dict(zip(header.split(","), line.split(","), strict=True))["certain"] == str(threshold == 0).lower()
 
 
 def test_recursive(tiny, pictures):

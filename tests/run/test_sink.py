@@ -87,6 +87,28 @@ def test_csv_and_parquet_hold_the_figures(tmp_path):
     assert (first["error"], second["error"], second["top"]) == (None, record("broken.png")["error"], None)
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_answers_that_are_not_certain_say_so(tmp_path, suffix):
+    """A picture that could not be read is neither; a job that was stopped goes on with the same columns."""
+    path = tmp_path / f"o{suffix}"
+    written = [{**record("a.jpg"), "certain": False}, record("broken.png"), {**record("b.jpg"), "certain": True}]
+    for part in (written[:2], written[2:]):
+        with Sink(path, model=MODEL, top=2, certain=True) as sink:
+            for one in part:
+                sink.write(one)
+    if suffix == ".csv":
+        with path.open(newline="") as file:
+            assert [row["certain"] for row in csv.DictReader(file)] == ["false", "", "true"]
+        with pytest.raises(UsageError, match="line 1 is not"):
+            Sink(path, model=MODEL, top=2)
+    elif suffix == ".jsonl":
+        assert [json.loads(line) for line in path.read_bytes().splitlines()] == written
+    else:
+        import pyarrow.parquet
+
+        assert pyarrow.parquet.read_table(path)["certain"].to_pylist() == [False, None, True]
+
+
 def test_a_picture_given_twice_has_two_records(tmp_path):
     path = tmp_path / "o.jsonl"
     names = ["a.jpg", "b.jpg", "a.jpg"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from eyespot.run.sink import Sink
 
 _LISTED = 20  # unreadable files named at the end; all of them stand among the results
+_NOT_CERTAIN = "  not certain"
 
 
 @click.command("classify")
@@ -106,7 +107,8 @@ def _to_file(
 
     if "-" in pictures:
         raise UsageError("--out needs pictures that can be found again; - is read only once")
-    with Sink(out, model=model.bundle.card.name, top=top) as sink:
+    card = model.bundle.card
+    with Sink(out, model=card.name, top=top, certain=card.threshold is not None) as sink:
         earlier = sink.done.count
         if earlier:
             click.echo(f"{out} holds {earlier:,} results; going on from there", err=True)
@@ -178,14 +180,23 @@ def _block(record: dict[str, object]) -> str:
         [f"  {p['probability']:6.1%}", terminal.bar(p["probability"]), p["label"], click.style(p["id"], dim=True)]
         for p in record["top"]  # type: ignore[attr-defined]
     ]
-    return click.style(str(record["image"]), bold=True) + "\n" + "\n".join("  ".join(row) for row in rows)
+    return (
+        click.style(str(record["image"]), bold=True) + _doubt(record) + "\n" + "\n".join("  ".join(row) for row in rows)
+    )
 
 
 def _row(record: dict[str, object]) -> str:
     best = record["top"][0]  # type: ignore[index]
-    room = terminal.columns() - 40
+    room = terminal.columns() - 40 - (len(_NOT_CERTAIN) if "certain" in record else 0)
     name = terminal.fit(str(record["image"]), room)
-    return f"{name} {best['probability']:6.1%} {terminal.bar(best['probability'], 8)} {best['label'][:22]}"
+    return (
+        f"{name} {best['probability']:6.1%} {terminal.bar(best['probability'], 8)} {best['label'][:22]}{_doubt(record)}"
+    )
+
+
+def _doubt(record: dict[str, object]) -> str:
+    """What is said of an answer that does not reach the card's threshold."""
+    return click.style(_NOT_CERTAIN, fg="yellow") if record.get("certain") is False else ""
 
 
 def _list_failures(listed: list[tuple[str, str]], count: int, *, where: Path | None = None) -> int:

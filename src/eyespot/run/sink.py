@@ -45,9 +45,12 @@ class Done:
 
 
 class Sink:
-    """An output file that records are appended to. A context manager; ``done`` and ``failed`` tell of earlier runs."""
+    """An output file that records are appended to. A context manager; ``done`` and ``failed`` tell of earlier runs.
 
-    def __init__(self, path: Path, *, model: str, top: int) -> None:
+    certain: whether the records say if their answers are certain, since the model's card has a threshold.
+    """
+
+    def __init__(self, path: Path, *, model: str, top: int, certain: bool = False) -> None:
         if path.suffix.lower() not in SUFFIXES:
             raise UsageError(f"--out {path}: the name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
         if not path.parent.is_dir():
@@ -57,7 +60,8 @@ class Sink:
         self.path, self.model, self.top = path, model, top
         self._format = path.suffix.lower()
         self._journal = path.with_name(path.name + ".partial.jsonl") if self._format == ".parquet" else path
-        self._columns = _columns(top)
+        self._certain = certain
+        self._columns = _columns(top, certain=certain)
         self.failed = 0
         try:
             self._file = self._lock(self._journal)
@@ -190,11 +194,13 @@ class Sink:
         return f"--out {self.path}: line {line} is not a result of eyespot with --top {self.top}; choose another file"
 
     def _encode(self, record: Record) -> bytes:
-        return _csv_line(_csv_row(record, self.top)) if self._format == ".csv" else _json_line(record)
+        if self._format == ".csv":
+            return _csv_line(_csv_row(record, len(self._columns), certain=self._certain))
+        return _json_line(record)
 
     def _to_parquet(self) -> None:
         pa, pq = _pyarrow()
-        schema = _parquet_schema(pa)
+        schema = _parquet_schema(pa, certain=self._certain)
         staging = self.path.with_name(f".{self.path.name}.staging")
         try:
             self._file.seek(0)
@@ -243,16 +249,18 @@ def json_text(record: Record) -> str:
     return text
 
 
-def _columns(top: int) -> list[str]:
+def _columns(top: int, *, certain: bool) -> list[str]:
     ranks = (f"{field}_{rank}" for rank in range(1, top + 1) for field in ("label", "probability", "id", "index"))
-    return ["image", "model", "error", *ranks]
+    return ["image", "model", "error", *(["certain"] if certain else []), *ranks]
 
 
-def _csv_row(record: Record, top: int) -> list[Any]:
+def _csv_row(record: Record, columns: int, *, certain: bool) -> list[Any]:
     row = [record["image"], record.get("model", ""), record.get("error", "")]
+    if certain:
+        row.append(json.dumps(record["certain"]) if "certain" in record else "")
     for p in record.get("top", ()):
         row += [p["label"], p["probability"], p["id"], p["index"]]
-    return row + [""] * (3 + 4 * top - len(row))
+    return row + [""] * (columns - len(row))
 
 
 def _csv_line(row: Sequence[Any]) -> bytes:
@@ -263,16 +271,17 @@ def _csv_line(row: Sequence[Any]) -> bytes:
 
 def _parquet_row(record: Record, model: str) -> dict[str, Any]:
     image = record["image"].encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # Parquet holds Unicode only
-    return {"image": image, "model": model, "error": record.get("error"), "top": record.get("top")}
+    row = {key: record.get(key) for key in ("error", "certain", "top")}
+    return {"image": image, "model": model, **row}
 
 
-def _parquet_schema(pa: Any) -> Any:
+def _parquet_schema(pa: Any, *, certain: bool) -> Any:
     prediction = pa.struct(
         [("index", pa.int32()), ("id", pa.string()), ("label", pa.string()), ("probability", pa.float64())]
     )
-    return pa.schema(
-        [("image", pa.string()), ("model", pa.string()), ("error", pa.string()), ("top", pa.list_(prediction))]
-    )
+    texts = [(name, pa.string()) for name in ("image", "model", "error")]
+    flag = [("certain", pa.bool_())] if certain else []
+    return pa.schema([*texts, *flag, ("top", pa.list_(prediction))])
 
 
 def _batches(records: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
