@@ -31,7 +31,8 @@ Random = np.random.Generator
 _TRIES = 10  # to place a crop of the wanted area and aspect inside the picture
 _FILL = (128, 128, 128)  # what a shear, a shift or a turn brings in, as AutoAugment's authors filled it
 _NEAREST = Image.Resampling.NEAREST  # theirs too: a tenth of bilinear's time
-_RAND_MAXIMUM = 30.0  # the magnitude at which RandAugment's changes reach the end of AutoAugment's ranges
+_RAND_OPS = 2  # RandAugment's N, of its figures for ImageNet
+_RAND_MAXIMUM = 10.0  # the magnitude at which RandAugment's changes reach the end of AutoAugment's ranges
 _WIDE_LEVELS = 30  # TrivialAugment draws its strength from 0 to 30
 _ERASED_AREA = (0.02, 0.4)  # Zhong et al. 2017, section 4.2: s_l, s_h
 _ERASED_ASPECT = (0.3, 1 / 0.3)  # r_1, r_2
@@ -48,7 +49,7 @@ def augment(
     """A random view of one picture, uint8 (H, W, 3), its own and C-contiguous.
 
     pixels: an upright RGB picture, uint8 (h, w, 3) or Pillow's. size: (H, W). In this order: the crop, resized by
-    ``filter``; the flips; the policy; the erased patch. spec.aspect is that of the crop as a share of W / H, so that
+    ``filter``; the flip; the policy; the erased patch. spec.aspect is that of the crop as a share of W / H, so that
     things keep their proportions in the middle of its range, whatever the picture's own.
     """
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
@@ -56,8 +57,6 @@ def augment(
     image = image.resize((size[1], size[0]), filter, box)
     if rng.random() < spec.flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if rng.random() < spec.vertical_flip:
-        image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     if spec.policy == "rand":
         image = _rand(image, spec, rng)
     elif spec.policy == "trivial":
@@ -165,9 +164,9 @@ def _changed(image: Image.Image, row: Change, extreme: float, strength: float, r
 
 
 def _rand(image: Image.Image, spec: Augment, rng: Random) -> Image.Image:
-    """RandAugment (Cubuk et al. 2019, arXiv 1909.13719, figure 2): some changes, each at the one magnitude."""
-    for index in rng.integers(len(_ROWS), size=spec.operations):
-        row = _ROWS[index]
+    """RandAugment (Cubuk et al. 2019, arXiv 1909.13719, figure 2): two changes, each at the one magnitude."""
+    for _ in range(_RAND_OPS):
+        row = _ROWS[rng.integers(len(_ROWS))]
         image = _changed(image, row, row.rand, spec.magnitude / _RAND_MAXIMUM, rng)
     return image
 
