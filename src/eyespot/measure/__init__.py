@@ -1,1 +1,1 @@
-"""Floor 5: measured figures of a bundle."""
+"""Floor 6: measured figures of a bundle."""
