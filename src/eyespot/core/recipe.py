@@ -40,10 +40,10 @@ class Augment:
     """How a training picture is varied. All of it is off in ``Augment(area=(1, 1), aspect=(1, 1), flip=0)``.
 
     area: of a random crop, as shares of the picture. aspect: of that crop, width over height relative to the
-    network's input. flip: probability of a mirror image. policy: 'trivial' is TrivialAugment (2103.10158), one operation
-    of random strength; 'rand' is RandAugment (1909.13719), two of them at ``magnitude`` of 10. erase: probability of a
-    random rectangle erased (1708.04896). mixup, cutmix: the α of the Beta distribution that mixes two pictures
-    (1710.09412, 1905.04899), 0 for none; where both are given, each batch takes one of them.
+    network's input. flip: probability of a mirror image. policy: 'trivial' is TrivialAugment (2103.10158), one
+    operation of random strength; 'rand' is RandAugment (1909.13719), two of them at ``magnitude`` of 10. erase:
+    probability of a random rectangle erased (1708.04896). mixup, cutmix: the α of the Beta distribution that mixes
+    two pictures (1710.09412, 1905.04899), 0 for none; where both are given, each batch takes one of them.
     """
 
     area: tuple[float, float] = _number((0.35, 1.0), 0.01, 1.0)
