@@ -36,7 +36,7 @@ from eyespot.core.card import Card, Metric
 from eyespot.core.labels import Labels
 from eyespot.core.pixels import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from eyespot.learn.module import Network
-from eyespot.measure.accuracy import Accuracy, evaluate
+from eyespot.measure.accuracy import Evaluation, evaluate
 from eyespot.measure.dataset import examples
 from eyespot.run.predict import load
 
@@ -222,7 +222,7 @@ def choose_pixels(network: Network, pictures: Pictures) -> tuple[int, int]:
     return max(found, key=lambda pair: found[pair])
 
 
-def publish(out: Path, network: Network, labels: Labels, geometry: Preprocess, archive: Path) -> Accuracy:
+def publish(out: Path, network: Network, labels: Labels, geometry: Preprocess, archive: Path) -> Evaluation:
     """Writes the bundle, evaluates it as it serves on the validation pictures, and writes it with the figures."""
     # Rounded to float16, so that the bundle stores half the bytes; everything after this sees the rounded weights.
     weights = {k: v.astype(np.float16).astype(np.float32) for k, v in network.export_weights().items()}
@@ -258,7 +258,7 @@ def make_card(labels: Labels, geometry: Preprocess, metrics: tuple[Metric, ...])
     )
 
 
-def validate(bundle: Bundle, archive: Path, out: Path) -> Accuracy:
+def validate(bundle: Bundle, archive: Path, out: Path) -> Evaluation:
     """The bundle's accuracy on the zip's validation pictures, through the path that classifies."""
     with zipfile.ZipFile(archive) as z:
         z.extractall(out, [n for n in z.namelist() if n.startswith("val/") and not (out / n).exists()])

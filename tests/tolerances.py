@@ -55,3 +55,5 @@ PROBABILITY = 1e-6
 SAMPLES_TOP1 = 2.5
 # A temperature fitted to 20,000 drawn targets: its own standard error is about 1 %, three times that.
 FITTED = 0.03
+# A share of 400 trials that is 0.95 in truth: three standard errors.
+COVERED = 0.033

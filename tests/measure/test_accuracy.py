@@ -1,16 +1,20 @@
 """Accuracy: which label a picture has, how often the model says it, and how sure that share is."""
 
+import json
 import shutil
 
+import numpy as np
 import pytest
 
 from conftest import make_pictures
 from eyespot.core.labels import Labels
-from eyespot.errors import UsageError
-from eyespot.measure.accuracy import evaluate
-from eyespot.measure.dataset import examples
-from eyespot.measure.interval import wilson
+from eyespot.errors import PictureError, UsageError
+from eyespot.image.readout import softmax
+from eyespot.measure.accuracy import Evaluation, evaluate
+from eyespot.measure.answers import Answers
+from eyespot.measure.dataset import Example, examples
 from eyespot.run.predict import Model
+from tolerances import FITTED, PROBABILITY
 
 LABELS = Labels(("red fox", "grey-wolf", "Egyptian cat"), ("n1", "n2", "n3"))
 
@@ -87,9 +91,105 @@ def test_counts_what_the_model_says(tiny, tmp_path):
     assert good.to_json()["unreadable"][0]["image"].endswith("broken.jpg")
 
 
-def test_wilson():
-    """Figures of Newcombe 1998 (Statistics in Medicine 17), table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29."""
-    for hits, count, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)):
-        assert [round(v, 4) for v in wilson(hits, count)] == [low, high]
-    assert wilson(0, 0) == (0.0, 1.0)
-    assert wilson(5, 5)[1] == 1.0
+def evaluation(logits, targets, *, labels=LABELS, temperature=1.0, threshold=None, wanted=0.9):
+    """An evaluation of these logits, as ``evaluate`` would make it."""
+    logits = np.array(logits, np.float32)
+    probabilities = softmax(logits, temperature)
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+    names = tuple(f"{i}.jpg" for i in range(len(targets)))
+    answers = Answers(names, np.arange(len(targets)), np.array(targets), logits, best, probabilities.max(axis=1))
+    return Evaluation("m.test", labels, answers, temperature, threshold, wanted)
+
+
+def test_every_figure_by_hand():
+    """At a temperature of 2, a margin of log 81 is 0.9 to 0.05 and 0.05 of the others (nearly: 9 to 1 to 1)."""
+    high = 2 * np.log(9)
+    rows = [[high, 0, 0], [high, 0, 0], [0, high, 0], [0, 0, high], [0.2, 0.1, 0]]
+    result = evaluation(rows, [0, 0, 1, 1, 2], temperature=2.0, threshold=0.5, wanted=0.7)
+    sure, unsure = 9 / 11, float(softmax(np.array([[0.2, 0.1, 0]]), 2.0).max())
+    data = result.to_json()
+    assert (data["pictures"], data["top1"], data["top5"]) == (5, 0.6, 1.0)
+    assert result.predictions.tolist() == [0, 0, 1, 2, 0]
+    assert data["macro"] == {"precision": round((2 / 3 + 1) / 3, 6), "recall": 0.5, "f1": round((0.8 + 2 / 3) / 3, 6)}
+    assert data["confusion"] == [[2, 0, 0], [0, 1, 1], [1, 0, 0]]
+    assert [(c["label"], c["predicted"], c["pictures"]) for c in data["confused"]] == [
+        ("grey-wolf", "Egyptian cat", 1),
+        ("Egyptian cat", "red fox", 1),
+    ]
+    assert data["ece"] == pytest.approx((4 * (sure - 0.75) + unsure) / 5, abs=PROBABILITY)
+    assert data["calibration"]["temperature"] == 2.0
+    assert data["calibration"]["ece_untempered"] > data["ece"]
+    assert data["abstain"]["card"]["precision"] == data["abstain"]["chosen_here"]["precision"] == 0.75
+    assert data["abstain"]["card"]["coverage"] == 0.8
+    assert [m["image"] for m in data["mistakes"]] == ["3.jpg", "4.jpg"]
+    assert data["mistakes"][0]["probability"] == pytest.approx(sure, abs=PROBABILITY)
+    assert data["mistakes"][0]["probability_of_label"] == pytest.approx(1 / 11, abs=PROBABILITY)
+    assert "curves" not in data
+    assert json.loads(json.dumps(data)) == data
+
+
+def test_two_labels_have_curves():
+    labels = Labels(("sick", "well"))
+    result = evaluation([[3, 0], [40, 0], [50, 0], [0, 1]], [0, 1, 0, 1], labels=labels)
+    data = result.to_json()["curves"]
+    assert data["auc"] == 0.75, "40 and 50 both give a probability that rounds to 1"
+    assert data["average_precision"]["sick"] == round((1 + 2 / 3) / 2, 6)
+    assert evaluation([[3, 0], [4, 0]], [0, 0], labels=labels).curves is None
+
+
+def test_a_temperature_fitted_here_is_judged_on_the_other_half():
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 3, (4000, 3)).astype(np.float32)
+    targets = (random.random((4000, 1)) > np.cumsum(softmax(logits, 3.0), axis=1)).sum(axis=1).clip(max=2)
+    result = evaluation(logits, targets)
+    temperature, error = result.fitted
+    assert temperature == pytest.approx(3.0, rel=3 * FITTED)
+    assert error < 0.04 < 0.15 < result.ece
+    assert result.ece == result.ece_untempered
+    assert evaluation(logits, targets, temperature=temperature).ece_untempered == result.ece
+
+
+def test_many_classes_have_no_matrix():
+    labels = Labels.numbered(40)
+    result = evaluation(np.eye(40), np.arange(40), labels=labels)
+    assert result.matrix is None
+    assert "confusion" not in result.to_json()
+    assert result.certain is None
+
+
+def test_nothing_could_be_read(tiny, tmp_path):
+    (tmp_path / "class 1").mkdir()
+    (tmp_path / "class 1" / "a.jpg").write_bytes(b"")
+    with Model(tiny, threads=1) as model:
+        result = evaluate(model, examples(tmp_path, tiny.labels))
+    data = json.loads(json.dumps(result.to_json()))
+    assert (data["pictures"], data["top1"], data["ece"], data["classes"], data["mistakes"]) == (0, 0.0, 0.0, [], [])
+    assert data["top1_interval"] == [0.0, 1.0]
+
+
+def test_pictures_that_are_no_files(tiny, tmp_path):
+    """``read`` gives them; the answers are those of the files, and keep the examples' names and places."""
+    paths = make_pictures(tmp_path, 6)
+    data = [Example(f"archive/{path.name}", 1) for path in paths]
+    data.insert(2, Example("archive/missing.jpg", 0))
+
+    def read(example):
+        if "missing" in example.path:
+            raise PictureError("missing.jpg is gone")
+        return (tmp_path / example.path.split("/")[1]).read_bytes()
+
+    with Model(tiny, threads=1) as model:
+        result = evaluate(model, data, read=read)
+        expected = [model(path) for path in paths]
+    assert result.predictions.tolist() == [one.index for one in expected]
+    assert np.array_equal(result.answers.logits, np.stack([one.logits for one in expected]))
+    assert result.answers.confidences.tolist() == [one.probability for one in expected]
+    assert result.answers.best.tolist() == [[p.index for p in one.top(5)] for one in expected]
+    assert result.answers.names == tuple(f"archive/{path.name}" for path in paths)
+    assert result.answers.places.tolist() == [0, 1, 3, 4, 5, 6]
+    assert [(f.image, f.error) for f in result.failures] == [("archive/missing.jpg", "missing.jpg is gone")]
+
+
+def test_no_precision(tiny):
+    with Model(tiny, threads=1) as model, pytest.raises(UsageError, match="must lie above 0"):
+        evaluate(model, [], precision=1.5)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+Interval = tuple[float, float]
 
-def wilson(hits: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+
+def wilson(hits: int, count: int, z: float = 1.959964) -> Interval:
     """The 95 % interval of a share (Wilson 1927), which stays inside 0 to 1 and holds for small counts."""
     if not count:
         return 0.0, 1.0

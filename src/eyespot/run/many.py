@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from eyespot.errors import EyespotError
 from eyespot.image.results import Classification
@@ -30,21 +30,39 @@ class Failure:
 
 
 Outcome = Classification | Failure
+Item = TypeVar("Item")
 
 
-def classify_many(model: Model, pictures: Iterable[Picture], *, workers: int | None = None) -> Iterator[Outcome]:
+def _itself(picture: Picture) -> Picture:
+    return picture
+
+
+@overload
+def classify_many(model: Model, pictures: Iterable[Picture], *, workers: int | None = None) -> Iterator[Outcome]: ...
+
+
+@overload
+def classify_many(
+    model: Model, pictures: Iterable[Item], *, workers: int | None = None, read: Callable[[Item], Picture]
+) -> Iterator[Outcome]: ...
+
+
+def classify_many(
+    model: Model, pictures: Iterable[Any], *, workers: int | None = None, read: Callable[[Any], Picture] = _itself
+) -> Iterator[Outcome]:
     """Classifies pictures as they come and yields the outcomes in the same order.
 
     Each worker takes one picture from its bytes to its label, so the model should be opened with ``threads=1``; Pillow
     and ONNX Runtime both let other threads run meanwhile. A picture that cannot be read becomes a Failure; anything
-    else that goes wrong is raised. ``pictures`` may be endless: at most eight per worker are held.
+    else that goes wrong is raised. ``pictures`` may be endless: at most eight per worker are held. ``read``: what a
+    worker does first to turn one of them into something that a model can be called with.
     """
     workers = workers or cores()
     waiting: deque[Future[Outcome]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="eyespot") as pool:
         try:
             for picture in pictures:
-                waiting.append(pool.submit(_classify, model, picture))
+                waiting.append(pool.submit(_classify, model, picture, read))
                 while len(waiting) >= workers * _AHEAD or (waiting and waiting[0].done()):
                     yield waiting.popleft().result()
             while waiting:
@@ -53,8 +71,8 @@ def classify_many(model: Model, pictures: Iterable[Picture], *, workers: int | N
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _classify(model: Model, picture: Picture) -> Outcome:
+def _classify(model: Model, picture: Any, read: Callable[[Any], Picture]) -> Outcome:
     try:
-        return model(picture)
+        return model(read(picture))
     except EyespotError as error:
         return Failure(name_of(picture), str(error))

@@ -1,0 +1,202 @@
+"""Looks at the machine: what it is, and what else it did while something was measured. The standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from eyespot.core.machine import Conditions, Machine
+
+# What runtimes of networks choose their kernels by: x86 as /proc/cpuinfo names them, then Arm.
+INSTRUCTIONS = (
+    "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16",
+    "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
+    "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme",
+)  # fmt: skip
+# How macOS names Arm's, in `sysctl hw.optional.arm`.
+_APPLE = {
+    "FEAT_FP16": "asimdhp",
+    "FEAT_DotProd": "asimddp",
+    "FEAT_I8MM": "i8mm",
+    "FEAT_BF16": "bf16",
+    "FEAT_SME": "sme",
+}
+
+
+def probe(root: Path = Path("/")) -> Machine:
+    """This machine; ``root`` is where its /proc and /sys are looked for."""
+    facts = _cpuinfo(root)
+    flags = set((facts.get("flags") or facts.get("features") or "").split())
+    found = tuple(name for name in INSTRUCTIONS if name in flags)
+    processor = facts.get("model name") or facts.get("hardware") or ""
+    if sys.platform == "darwin":
+        processor, found = _apple()
+    elif not processor:  # Arm's /proc/cpuinfo has numbers only; a board says what it is elsewhere
+        processor = _read(root / "sys/firmware/devicetree/base/model").strip("\0\n ")
+    return Machine(
+        processor=processor or platform.processor() or platform.machine(),
+        architecture=platform.machine(),
+        instructions=found,
+        cores=len(_allowed()),
+        cores_present=os.cpu_count() or 1,
+        core_limit=_quota(root),
+        memory_bytes=_memory(),
+        governor=_read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
+        virtual="hypervisor" in flags if flags and platform.machine() in ("x86_64", "AMD64") else None,
+        system=f"{platform.system()} {_numbers(platform.release())}".strip(),
+        python=platform.python_version(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The machine's counters at one time, in seconds; None where the system does not count."""
+
+    time: float
+    own: float
+    load: float | None
+    busy: float | None
+    stolen: float | None
+    throttled: float | None
+    megahertz: float | None
+
+
+def look(root: Path = Path("/")) -> Moment:
+    """The counters now. Two moments give the conditions between them."""
+    used = os.times()
+    busy, stolen = _stat(root)
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    own = used.user + used.system + used.children_user + used.children_system
+    return Moment(time.perf_counter(), own, load, busy, stolen, _throttled(root), _megahertz(root))
+
+
+def between(before: Moment, after: Moment) -> Conditions:
+    """How quiet it was from one moment to the other."""
+    capacity = max(after.time - before.time, 1e-9) * len(_allowed())
+
+    def share(spent: float) -> float:
+        return min(max(spent / capacity, 0.0), 1.0)
+
+    others = stolen = throttled = megahertz = None
+    if before.busy is not None and after.busy is not None:
+        others = share(after.busy - before.busy - (after.own - before.own))
+    if before.stolen is not None and after.stolen is not None:
+        stolen = share(after.stolen - before.stolen)
+    if before.throttled is not None and after.throttled is not None:
+        throttled = max(after.throttled - before.throttled, 0.0)
+    if before.megahertz is not None and after.megahertz is not None:
+        megahertz = (before.megahertz, after.megahertz)
+    return Conditions(before.load, after.load, others, stolen, throttled, megahertz)
+
+
+def _allowed() -> set[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def _stat(root: Path) -> tuple[float | None, float | None]:
+    """Seconds that the allowed cores were busy, and that the hypervisor took from them."""
+    busy = stolen = 0.0
+    seen = False
+    tick = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+    for line in _read(root / "proc/stat").splitlines():
+        match = re.match(r"cpu(\d+) +(.*)", line)
+        if match and int(match[1]) in _allowed():
+            user, nice, system, _, _, irq, softirq, steal, *_ = [*map(int, match[2].split()), *[0] * 8]
+            busy += (user + nice + system + irq + softirq) / tick
+            stolen += steal / tick
+            seen = True
+    return (busy, stolen) if seen else (None, None)
+
+
+def _cgroup(root: Path, name: str) -> str:
+    """A file of this process's processor group: version 2, or version 1."""
+    entries = dict(re.findall(r"^\d+:(.*?):(.*)$", _read(root / "proc/self/cgroup"), re.MULTILINE))
+    places = [root / "sys/fs/cgroup" / entries.get("", "/").lstrip("/")]
+    places += [
+        root / "sys/fs/cgroup" / controllers / group.lstrip("/")
+        for controllers, group in entries.items()
+        if "cpu" in controllers.split(",")
+    ]
+    return next((text for text in (_read(place / name) for place in places) if text), "")
+
+
+def _quota(root: Path) -> float | None:
+    limit, _, period = _cgroup(root, "cpu.max").partition(" ")
+    if not limit:
+        limit, period = _cgroup(root, "cpu.cfs_quota_us"), _cgroup(root, "cpu.cfs_period_us")
+    try:
+        return int(limit) / int(period) if int(limit) > 0 else None
+    except (ValueError, ZeroDivisionError):
+        return None  # "max", or no such file
+
+
+def _throttled(root: Path) -> float | None:
+    match = re.search(r"^throttled_(usec|time) (\d+)", _cgroup(root, "cpu.stat"), re.MULTILINE)
+    return int(match[2]) / (1e6 if match[1] == "usec" else 1e9) if match else None
+
+
+def _megahertz(root: Path) -> float | None:
+    """The mean over the allowed cores."""
+    found = []
+    for core in _allowed():
+        text = _read(root / f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq")
+        if text.strip().isdecimal():
+            found.append(int(text) / 1e3)
+    if not found:
+        found = [float(mhz) for mhz in re.findall(r"^cpu MHz\s*: ([\d.]+)", _read(root / "proc/cpuinfo"), re.MULTILINE)]
+    return sum(found) / len(found) if found else None
+
+
+def _cpuinfo(root: Path) -> dict[str, str]:
+    """The fields of the first processor, and those after the last one, in lower case."""
+    fields: dict[str, str] = {}
+    for line in _read(root / "proc/cpuinfo").splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(name.strip().lower(), value.strip())
+    return fields
+
+
+def _memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0
+
+
+def _apple() -> tuple[str, tuple[str, ...]]:
+    import subprocess
+
+    with contextlib.suppress(OSError):
+        done = subprocess.run(
+            ["/usr/sbin/sysctl", "machdep.cpu.brand_string", "hw.optional.arm"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        facts = dict(re.findall(r"^([\w.]+): (.*)$", done.stdout, re.MULTILINE))
+        has = {name for key, name in _APPLE.items() if facts.get(f"hw.optional.arm.{key}") == "1"}
+        names = {*has, "asimd"} if platform.machine() == "arm64" else set()
+        return facts.get("machdep.cpu.brand_string", ""), tuple(n for n in INSTRUCTIONS if n in names)
+    return "", ()
+
+
+def _numbers(release: str) -> str:
+    """6.8.0 of 6.8.0-45-generic-somebodys-build: whose kernel it is is nobody's business."""
+    match = re.match(r"[\d.]+", release)
+    return match[0].rstrip(".") if match else ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
