@@ -16,12 +16,13 @@ _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 class OrtSession(ClosingSession):
-    """The ONNX file ``model`` on the CPU, with ``threads`` inside one call.
+    """The ONNX file ``model``, by its path or its bytes, on the CPU, with ``threads`` inside one call.
 
-    The path is handed over, not the bytes: ONNX Runtime would keep those beside its own copy for as long as it lives.
+    A bundle's path is handed over, not its bytes: ONNX Runtime would keep those beside its own copy for as long as it
+    lives.
     """
 
-    def __init__(self, model: Path, *, threads: int) -> None:
+    def __init__(self, model: Path | bytes, *, threads: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -30,7 +31,8 @@ class OrtSession(ClosingSession):
         options.add_session_config_entry("session.intra_op.spin_duration_us", "1000")
         options.log_severity_level = 3  # errors reach us as exceptions; warnings are for the people who lower graphs
         try:
-            self._session: Any = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            source = model if isinstance(model, bytes) else str(model)
+            self._session: Any = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions have no common base below Exception
             raise RuntimeFailure(f"ONNX Runtime {onnxruntime.__version__} refuses the model: {_line(error)}") from None
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
