@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from eyespot.core.graph import Graph
-from eyespot.weights.scheme import Modules, Scheme, always, blocks, conv_norm
+from eyespot.weights.scheme import Modules, Scheme, always, blocks, conv_norm, numbered
 
 
 def resnet_cifar(graph: Graph) -> Modules:
     """layerS.N.conv1, bn1, conv2, bn2; the shortcuts ("option A") store nothing."""
     out = conv_norm("stem", "conv1", "bn1")
     for block in blocks(graph):
-        stage, number = block.removeprefix("stage").split(".block")
-        at = f"layer{stage}.{int(number) - 1}"
+        stage, number = numbered(block)
+        at = f"layer{stage}.{number - 1}"
         out |= conv_norm(f"{block}.first", f"{at}.conv1", f"{at}.bn1")
         out |= conv_norm(f"{block}.second", f"{at}.conv2", f"{at}.bn2")
     return out | {"classifier": "linear"}

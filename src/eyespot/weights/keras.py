@@ -7,7 +7,7 @@ import string
 import numpy as np
 
 from eyespot.core.graph import Graph
-from eyespot.weights.scheme import KERAS, Modules, Scheme, Tensors, always, blocks, conv_norm, only
+from eyespot.weights.scheme import KERAS, Modules, Scheme, Tensors, always, blocks, conv_norm, numbered, only
 
 
 def mobilenet_v1(graph: Graph) -> Modules:
@@ -66,8 +66,8 @@ def efficientnet_v2(graph: Graph) -> Modules:
 def _efficientnet(graph: Graph, depthwise: str) -> Modules:
     out = conv_norm("stem", "stem_conv", "stem_bn")
     for block, has in blocks(graph).items():
-        stage, number = block.removeprefix("stage").split(".block")
-        at = f"block{stage}{string.ascii_lowercase[int(number) - 1]}"
+        stage, number = numbered(block)
+        at = f"block{stage}{string.ascii_lowercase[number - 1]}"
         last = "spatial" if "spatial.conv" in has else "project"
         rows = conv_norm(f"{block}.expand", f"{at}_expand_conv", f"{at}_expand_bn")
         rows |= conv_norm(f"{block}.depthwise", f"{at}_{depthwise}", f"{at}_bn")
@@ -82,8 +82,8 @@ def resnet(graph: Graph) -> Modules:
     """conv2_block1_1_conv, …: stages count from the paper's conv2_x, and the shortcut is number 0."""
     out = conv_norm("stem", "conv1_conv", "conv1_bn")
     for block, has in blocks(graph).items():
-        stage, number = block.removeprefix("stage").split(".block")
-        at = f"conv{int(stage) + 1}_block{number}"
+        stage, number = numbered(block)
+        at = f"conv{stage + 1}_block{number}"
         for k, step in enumerate(("shortcut", "reduce", "spatial", "expand")):
             if f"{step}.conv" in has:
                 out |= conv_norm(f"{block}.{step}", f"{at}_{k}_conv", f"{at}_{k}_bn")

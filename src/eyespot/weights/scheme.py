@@ -141,6 +141,12 @@ def blocks(graph: Graph) -> dict[str, frozenset[str]]:
     return {block: frozenset(inner) for block, inner in found.items()}
 
 
+def numbered(block: str) -> tuple[int, int]:
+    """The stage of a block and its place in it: (2, 1) for ``stage2.block1``."""
+    stage, number = block.removeprefix("stage").split(".block")
+    return int(stage), int(number)
+
+
 def conv_norm(ours: str, conv: str, norm: str) -> Modules:
     """A convolution and the batch norm behind it."""
     return {f"{ours}.conv": conv, f"{ours}.norm": norm}

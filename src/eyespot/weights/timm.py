@@ -6,7 +6,7 @@ The two differ in nothing that a file shows: ``tf_…`` models pad as TensorFlow
 from __future__ import annotations
 
 from eyespot.core.graph import Graph
-from eyespot.weights.scheme import Modules, Scheme, always, blocks, conv_norm, only
+from eyespot.weights.scheme import Modules, Scheme, always, blocks, conv_norm, numbered, only
 
 # The first block of each of timm's stages; its MobileNetV3 and V1 have stages where ours, like their papers, have none.
 _V1_STAGES = (1, 2, 4, 6, 12)
@@ -27,8 +27,8 @@ def efficientnet(graph: Graph) -> Modules:
     """EfficientNet in both versions, its Lite variants, MobileNetV2 and MnasNet: blocks.STAGE.N, numbered from zero."""
     out = conv_norm("stem", "conv_stem", "bn1")
     for block, has in blocks(graph).items():
-        stage, number = block.removeprefix("stage").split(".block")
-        out |= _mbconv(graph, block, has, f"blocks.{int(stage) - 1}.{int(number) - 1}")
+        stage, number = numbered(block)
+        out |= _mbconv(graph, block, has, f"blocks.{stage - 1}.{number - 1}")
     return out | conv_norm("head", "conv_head", "bn2") | {"classifier": "classifier"}
 
 
@@ -65,7 +65,7 @@ def regnet(graph: Graph) -> Modules:
     """sS.bN.conv1 to conv3, each with its norm inside."""
     out = conv_norm("stem", "stem.conv", "stem.bn")
     for block in blocks(graph):
-        stage, number = block.removeprefix("stage").split(".block")
+        stage, number = numbered(block)
         at = f"s{stage}.b{number}"
         rows = conv_norm(f"{block}.shortcut", f"{at}.downsample.conv", f"{at}.downsample.bn")
         for k, step in enumerate(("reduce", "spatial", "expand"), 1):

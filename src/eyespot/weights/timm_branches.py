@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eyespot.core.graph import Graph
 from eyespot.core.ops import Conv2d
-from eyespot.weights.scheme import Modules, Scheme, always, blocks, conv_norm, only
+from eyespot.weights.scheme import Modules, Scheme, always, blocks, conv_norm, numbered, only
 
 # Steps of a universal inverted bottleneck, here and there.
 _UNIVERSAL = {"start": "dw_start", "expand": "pw_exp", "depthwise": "dw_mid", "project": "pw_proj"}
@@ -15,7 +15,7 @@ def mobilenet_v4(graph: Graph) -> Modules:
     out = conv_norm("stem", "conv_stem", "bn1")
     stages = 0
     for block, has in blocks(graph).items():
-        stage, number = map(int, block.removeprefix("stage").split(".block"))
+        stage, number = numbered(block)
         stages, at = max(stages, stage), f"blocks.{stage - 1}.{number - 1}"
         if "conv" in has:
             out |= conv_norm(block, f"{at}.conv", f"{at}.bn1")
@@ -34,7 +34,7 @@ def repvgg(graph: Graph) -> Modules:
     """stages.S.N with the branches identity, conv_1x1 and conv_kxk."""
     out = _branches("stem", "stem", "conv_1x1", ("conv_kxk",))
     for block in blocks(graph):
-        stage, number = map(int, block.removeprefix("stage").split(".block"))
+        stage, number = numbered(block)
         out |= _branches(block, f"stages.{stage - 1}.{number - 1}", "conv_1x1", ("conv_kxk",))
     return only(out.items(), graph) | {"classifier": "head.fc"}
 
@@ -44,7 +44,7 @@ def mobileone(graph: Graph) -> Modules:
     convolutions = tuple(f"conv_kxk.{i}" for i in range(4))
     out = _branches("stem", "stem", "conv_scale", convolutions)
     for block in blocks(graph):
-        stage, number = map(int, block.removeprefix("stage").split(".block"))
+        stage, number = numbered(block)
         for k, step in enumerate(("depthwise", "pointwise"), 2 * number - 2):
             ours, at = f"{block}.{step}", f"stages.{stage - 1}.{k}"
             out |= _branches(ours, at, "conv_scale", convolutions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from eyespot.core.graph import Graph
-from eyespot.weights.scheme import Modules, Scheme, always, blocks, conv_norm, only
+from eyespot.weights.scheme import Modules, Scheme, always, blocks, conv_norm, numbered, only
 
 _FIRE_INDICES = {"pool4": (3, 4, 5, 7, 8, 9, 10, 12), "pool3": (3, 4, 6, 7, 9, 10, 11, 12)}  # versions 1.0 and 1.1
 
@@ -40,9 +40,9 @@ def efficientnet(graph: Graph) -> Modules:
     out = conv_norm("stem", "features.0.0", "features.0.1")
     stage = ""
     for block, has in blocks(graph).items():
-        stage, number = block.removeprefix("stage").split(".block")
-        out |= _mbconv(block, has, f"features.{stage}.{int(number) - 1}.block")
-    last = f"features.{int(stage) + 1}"
+        stage, number = numbered(block)
+        out |= _mbconv(block, has, f"features.{stage}.{number - 1}.block")
+    last = f"features.{stage + 1}"
     return out | conv_norm("head", f"{last}.0", f"{last}.1") | {"classifier": "classifier.1"}
 
 
@@ -52,8 +52,8 @@ def mnasnet(graph: Graph) -> Modules:
     out |= conv_norm("stage1.block1.depthwise", "layers.3", "layers.4")
     out |= conv_norm("stage1.block1.project", "layers.6", "layers.7")
     for block in list(blocks(graph))[1:]:
-        stage, number = block.removeprefix("stage").split(".block")
-        at = f"layers.{int(stage) + 6}.{int(number) - 1}.layers"
+        stage, number = numbered(block)
+        at = f"layers.{stage + 6}.{number - 1}.layers"
         for step, k in (("expand", 0), ("depthwise", 3), ("project", 6)):
             out |= conv_norm(f"{block}.{step}", f"{at}.{k}", f"{at}.{k + 1}")
     return out | conv_norm("head", "layers.14", "layers.15") | {"classifier": "classifier.1"}
@@ -63,8 +63,8 @@ def shufflenet_v2(graph: Graph) -> Modules:
     """stageS.N.branch2 is the convolved branch, branch1 the shortcut of a unit with stride."""
     out = conv_norm("stem", "conv1.0", "conv1.1")
     for block in blocks(graph):
-        stage, number = block.removeprefix("stage").split(".block")
-        at = f"stage{stage}.{int(number) - 1}"
+        stage, number = numbered(block)
+        at = f"stage{stage}.{number - 1}"
         rows = conv_norm(f"{block}.shortcut.depthwise", f"{at}.branch1.0", f"{at}.branch1.1")
         rows |= conv_norm(f"{block}.shortcut.pointwise", f"{at}.branch1.2", f"{at}.branch1.3")
         for step, k in (("first", 0), ("depthwise", 3), ("last", 5)):
@@ -77,8 +77,8 @@ def regnet(graph: Graph) -> Modules:
     """trunk_output.blockS.blockS-N.f.a, b, se and c; the shortcut is proj."""
     out = conv_norm("stem", "stem.0", "stem.1")
     for block in blocks(graph):
-        stage, number = block.removeprefix("stage").split(".block")
-        at = f"trunk_output.block{stage}.block{stage}-{int(number) - 1}"
+        stage, number = numbered(block)
+        at = f"trunk_output.block{stage}.block{stage}-{number - 1}"
         rows = conv_norm(f"{block}.shortcut", f"{at}.proj.0", f"{at}.proj.1")
         for step, letter in (("reduce", "a"), ("spatial", "b"), ("expand", "c")):
             rows |= conv_norm(f"{block}.{step}", f"{at}.f.{letter}.0", f"{at}.f.{letter}.1")
@@ -106,8 +106,8 @@ def resnet(graph: Graph) -> Modules:
     """layerS.N.convK and bnK; the shortcut is downsample.0 and .1."""
     out = conv_norm("stem", "conv1", "bn1")
     for block, has in blocks(graph).items():
-        stage, number = block.removeprefix("stage").split(".block")
-        at = f"layer{stage}.{int(number) - 1}"
+        stage, number = numbered(block)
+        at = f"layer{stage}.{number - 1}"
         steps = ("reduce", "spatial", "expand") if "reduce.conv" in has else ("first", "second")
         for k, step in enumerate(steps, 1):
             out |= conv_norm(f"{block}.{step}", f"{at}.conv{k}", f"{at}.bn{k}")

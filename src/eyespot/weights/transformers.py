@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eyespot.core.graph import Graph
-from eyespot.weights.scheme import Modules, Scheme, always, blocks, only
+from eyespot.weights.scheme import Modules, Scheme, always, blocks, numbered, only
 
 
 def _layer(ours: str, theirs: str) -> Modules:
@@ -56,8 +56,8 @@ def resnet(graph: Graph) -> Modules:
     """Stages and layers count from zero; the convolutions of a block are a list."""
     out = _layer("stem", "resnet.embedder.embedder")
     for block, has in blocks(graph).items():
-        stage, number = block.removeprefix("stage").split(".block")
-        at = f"resnet.encoder.stages.{int(stage) - 1}.layers.{int(number) - 1}"
+        stage, number = numbered(block)
+        at = f"resnet.encoder.stages.{stage - 1}.layers.{number - 1}"
         for k, step in enumerate(("reduce", "spatial", "expand") if "reduce.conv" in has else ("first", "second")):
             out |= _layer(f"{block}.{step}", f"{at}.layer.{k}")
         if "shortcut.conv" in has:
