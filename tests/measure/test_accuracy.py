@@ -40,8 +40,8 @@ def test_a_csv_and_its_pictures(tmp_path, columns):
     (tmp_path / "labels.csv").write_text(columns)
     for data in (tmp_path, tmp_path / "labels.csv"):
         found = examples(data, LABELS)
-        assert [e.target for e in found] == [2, 0]
-        assert [e.path for e in found] == [str(tmp_path / "images" / "a.jpg"), str(tmp_path / "b.jpg")]
+        assert [e.target for e in found] == [0, 2]
+        assert [e.path for e in found] == [str(tmp_path / "b.jpg"), str(tmp_path / "images" / "a.jpg")]
 
 
 @pytest.mark.parametrize(
