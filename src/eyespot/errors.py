@@ -11,7 +11,8 @@
     ├── PictureError        bytes that are not a picture we can (or will) decode
     ├── FetchError          something could not be fetched: offline, not found, too large
     ├── MissingExtra        an optional dependency is needed; says which extra brings it
-    └── RuntimeFailure      the inference runtime refused or failed
+    ├── RuntimeFailure      the inference runtime refused or failed
+    └── TrainingError       training could not go on; what is saved stays, and the run can be resumed
 
 Every message says what came, what was needed and what to do, in that order.
 """
@@ -73,3 +74,7 @@ class MissingExtra(EyespotError):
 
 class RuntimeFailure(EyespotError):
     """The inference runtime refused a model or failed on a batch."""
+
+
+class TrainingError(EyespotError):
+    """Training could not go on; the last checkpoint stays."""
