@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from collections_made import fill, pack
+from collections_made import fill, pack, picture
 from eyespot.core.labels import Labels
 from eyespot.errors import PictureError, UsageError
+from eyespot.measure.accuracy import evaluate
 from eyespot.measure.dataset import examples
+from eyespot.run.predict import Model
 
 LABELS = Labels(("cat", "dog"))
 PARTED = {"train/cat/1.jpg": b"1", "train/dog/2.jpg": b"2", "val/cat/3.jpg": b"3", "test/dog/4.jpg": b"4"}
@@ -45,3 +47,15 @@ def test_what_cannot_be_had_fails_in_its_place(tmp_path):
     archive.write_bytes(archive.read_bytes().replace(b"picture", b"Picture"))
     with pytest.raises(PictureError, match="Bad CRC"):
         example.picture()
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_an_archive_is_evaluated_like_its_folder(tiny, tmp_path, suffix):
+    files = {f"class {i % 3}/{i}.png": picture(i) for i in range(9)} | {"class 1/broken.jpg": b"junk"}
+    with Model(tiny, threads=1) as model:
+        whole = evaluate(model, examples(fill(tmp_path / "x", files), tiny.labels))
+        packed = evaluate(model, examples(pack(tmp_path / f"x{suffix}", files), tiny.labels))
+    assert whole.pictures == packed.pictures == 9
+    assert (whole.top1, whole.top5) == (packed.top1, packed.top5)
+    assert [Path(failure.image).name for failure in packed.failures] == ["broken.jpg"]
+    assert packed.failures[0].error == whole.failures[0].error

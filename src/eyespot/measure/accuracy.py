@@ -14,7 +14,7 @@ from eyespot.core.labels import Labels
 from eyespot.errors import UsageError
 from eyespot.image.readout import softmax
 from eyespot.measure.abstain import Abstention, at_threshold, for_precision
-from eyespot.measure.answers import BEST, Answers, collect, path_of
+from eyespot.measure.answers import BEST, Answers, collect, picture_of
 from eyespot.measure.calibrate import Bin, expected_error, fit_temperature, reliability
 from eyespot.measure.curves import Curves, curves
 from eyespot.measure.dataset import Example
@@ -168,7 +168,7 @@ def evaluate(
     data: Sequence[Example],
     *,
     precision: float = 0.99,
-    read: Callable[[Example], Picture] = path_of,
+    read: Callable[[Example], Picture] = picture_of,
     workers: int | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> Evaluation:

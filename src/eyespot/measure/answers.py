@@ -48,22 +48,22 @@ class Answers:
         return correct
 
 
-def path_of(example: Example) -> Picture:
-    """Where a picture lies, if it is a file of its own."""
-    return example.path
+def picture_of(example: Example) -> Picture:
+    """The path of a picture, or the bytes of one that lies in an archive."""
+    return example.picture()
 
 
 def collect(
     model: Model,
     data: Sequence[Example],
     *,
-    read: Callable[[Example], Picture] = path_of,
+    read: Callable[[Example], Picture] = picture_of,
     workers: int | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> Answers:
     """Classifies every example as ``eyespot classify`` would; ``step`` is called after each.
 
-    read: gives the picture of an example, for those that are no files of their own. Several threads call it.
+    read: gives the picture of an example. Several threads call it.
     """
     labels = len(model.bundle.labels)
     kept: list[int] = []
