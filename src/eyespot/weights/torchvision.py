@@ -38,7 +38,7 @@ def mobilenet_v3(graph: Graph) -> Modules:
 def efficientnet(graph: Graph) -> Modules:
     """features.STAGE.N.block.K.0, … in both versions."""
     out = conv_norm("stem", "features.0.0", "features.0.1")
-    stage = ""
+    stage = 0
     for block, has in blocks(graph).items():
         stage, number = numbered(block)
         out |= _mbconv(block, has, f"features.{stage}.{number - 1}.block")
