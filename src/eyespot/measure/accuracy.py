@@ -14,14 +14,13 @@ from eyespot.core.labels import Labels
 from eyespot.errors import UsageError
 from eyespot.image.readout import softmax
 from eyespot.measure.abstain import Abstention, at_threshold, for_precision
-from eyespot.measure.answers import BEST, Answers, collect, picture_of
+from eyespot.measure.answers import BEST, Answers, collect
 from eyespot.measure.calibrate import Bin, expected_error, fit_temperature, reliability
 from eyespot.measure.curves import Curves, curves
 from eyespot.measure.dataset import Example
 from eyespot.measure.figures import ClassCount, Confusion, Macro, confused, confusion_matrix, macro, per_class
 from eyespot.measure.interval import Interval, wilson
 from eyespot.run.many import Failure
-from eyespot.run.pictures import Picture
 from eyespot.run.predict import Model
 
 MATRIX = 30  # a confusion matrix of more classes is no longer read; the most confused pairs say more
@@ -168,18 +167,16 @@ def evaluate(
     data: Sequence[Example],
     *,
     precision: float = 0.99,
-    read: Callable[[Example], Picture] = picture_of,
     workers: int | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Classifies every example as ``eyespot classify`` would and counts; ``step`` is called after each.
 
-    precision: the one for which a threshold is sought. read: gives the picture of an example, for those that are no
-    files of their own; threads share it. The logits of all pictures are kept, four bytes for each label.
+    precision: the one for which a threshold is sought. The logits of all pictures are kept, four bytes for each label.
     """
     if not 0 < precision <= 1:
         raise UsageError(f"a precision of {precision:g} was asked for; it must lie above 0 and be at most 1")
-    answers = collect(model, data, read=read, workers=workers, step=step)
+    answers = collect(model, data, workers=workers, step=step)
     card = model.bundle.card
     return Evaluation(card.name, model.bundle.labels, answers, card.temperature, card.threshold, precision)
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from eyespot.measure.dataset import Example
 from eyespot.run.many import Failure, classify_many
-from eyespot.run.pictures import Picture
 from eyespot.run.predict import Model
 
 BEST = 5  # labels kept in their order
@@ -48,30 +47,21 @@ class Answers:
         return correct
 
 
-def picture_of(example: Example) -> Picture:
-    """The path of a picture, or the bytes of one that lies in an archive."""
-    return example.picture()
-
-
 def collect(
     model: Model,
     data: Sequence[Example],
     *,
-    read: Callable[[Example], Picture] = picture_of,
     workers: int | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> Answers:
-    """Classifies every example as ``eyespot classify`` would; ``step`` is called after each.
-
-    read: gives the picture of an example. Several threads call it.
-    """
+    """Classifies every example as ``eyespot classify`` would; ``step`` is called after each."""
     labels = len(model.bundle.labels)
     kept: list[int] = []
     best: list[list[int]] = []
     failures = []
     logits = np.empty((len(data), labels), np.float32)
     confidences = np.empty(len(data), np.float32)
-    outcomes = classify_many(model, data, workers=workers, read=read)
+    outcomes = classify_many(model, data, workers=workers, read=Example.picture)
     for place, (example, outcome) in enumerate(zip(data, outcomes, strict=True)):
         if isinstance(outcome, Failure):
             failures.append(Failure(example.path, outcome.error))
