@@ -13,7 +13,8 @@ from eyespot import __version__
 from eyespot.errors import EyespotError
 
 VERBS = (
-    "classify", "evaluate", "export-weights", "fetch", "import", "models", "pack", "scale", "show", "unpack", "verify",
+    "classify", "evaluate", "export-weights", "fetch", "import", "measure", "models", "pack", "scale", "show",
+    "unpack", "verify",
 )  # fmt: skip
 
 

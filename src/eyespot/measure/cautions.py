@@ -28,7 +28,9 @@ class Asked:
     ways: int = 1
 
 
-def judge(quantities: Sequence[tuple[str, Samples]], conditions: Conditions, machine: Machine, asked: Asked) -> list[Caution]:
+def judge(
+    quantities: Sequence[tuple[str, Samples]], conditions: Conditions, machine: Machine, asked: Asked
+) -> list[Caution]:
     """The doubts about (name, samples in milliseconds) that were measured together, the gravest first."""
     found = list(_surroundings(conditions, machine, asked))
     for name, samples in quantities:
@@ -36,7 +38,7 @@ def judge(quantities: Sequence[tuple[str, Samples]], conditions: Conditions, mac
         found += _drift(name, samples, asked)
         found += _slow_start(name, samples, asked)
         found += _outliers(name, samples, asked)
-        found += _few(name, samples, asked)
+    found += _few([samples for _, samples in quantities], asked)
     return found
 
 
@@ -52,7 +54,7 @@ def _surroundings(conditions: Conditions, machine: Machine, asked: Asked) -> Ite
         seen = f"the hypervisor took {conditions.stolen:.1%} of the time for other guests"
         yield Caution("stolen", seen, "measure at another hour, or on a machine of your own")
     if conditions.throttled_seconds:
-        limit = f" of {machine.core_limit:g} cores" if machine.core_limit else ""
+        limit = f" of {_cores(machine.core_limit)}" if machine.core_limit else ""
         seen = f"the container's quota{limit} held this up for {1e3 * conditions.throttled_seconds:.0f} ms"
         quota = math.floor(machine.core_limit) if machine.core_limit else 0
         fewer = f"pass --threads {max(quota, 1)}" if quota < asked.threads else "raise the quota"
@@ -79,8 +81,8 @@ def _when_busy(asked: Asked) -> str:
     return "close them and measure again, or compare bundles in one call, whose ratio holds on a busy machine"
 
 
-def _cores(count: int) -> str:
-    return "1 core" if count == 1 else f"{count} cores"
+def _cores(count: float) -> str:
+    return "1 core" if count == 1 else f"{count:g} cores"
 
 
 def _unsteady(name: str, samples: Samples, asked: Asked) -> Iterator[Caution]:
@@ -110,12 +112,14 @@ def _drift(name: str, samples: Samples, asked: Asked) -> Iterator[Caution]:
     first, last = statistics.median(medians[:third]), statistics.median(medians[-third:])
     rises = sum((b > a) - (b < a) for i, a in enumerate(medians) for b in medians[i + 1 :])
     deviation = math.sqrt(count * (count - 1) * (2 * count + 5) / 18)
-    if first and abs(rises) > 2.576 * deviation and abs(last / first - 1) > UNSTEADY:
-        seen = f"{name}: the last turns took {abs(last / first - 1):.0%} {'longer' if last > first else 'less'} than the first"
-        if last > first:
-            advice = f"the machine grew hot or busy: let it rest, or measure more briefly than --seconds {asked.seconds:g}"
-        else:
-            advice = f"it was still warming up, or grew quiet: raise --warmup from {asked.warmup} to {20 * max(asked.warmup, 1)}"
+    change = last / first - 1 if first else 0.0
+    if abs(rises) > 2.576 * deviation and abs(change) > UNSTEADY:
+        seen = f"{name}: the last turns took {abs(change):.0%} {'longer' if change > 0 else 'less'} than the first"
+        advice = "the machine grew hot or busy: let it rest, or measure more briefly than "
+        advice += f"--seconds {asked.seconds:g}"
+        if change < 0:
+            advice = "it was still warming up, or grew quiet: raise --warmup from "
+            advice += f"{asked.warmup} to {20 * max(asked.warmup, 1)}"
         yield Caution("drift", seen, advice)
 
 
@@ -142,8 +146,8 @@ def _outliers(name: str, samples: Samples, asked: Asked) -> Iterator[Caution]:
         yield Caution("outliers", seen, advice)
 
 
-def _few(name: str, samples: Samples, asked: Asked) -> Iterator[Caution]:
-    count = len(samples.values)
+def _few(quantities: Sequence[Samples], asked: Asked) -> Iterator[Caution]:
+    count = min((len(samples.values) for samples in quantities), default=100)
     if count < 100:
-        more = math.ceil(asked.seconds * 100 / count)
-        yield Caution("few", f"{name}: {count} runs only, so p99 is nearly the slowest", f"pass --seconds {more} or more")
+        advice = f"raise --seconds from {asked.seconds:g} to {math.ceil(asked.seconds * 100 / count)} or more"
+        yield Caution("few", f"p99 of {count} runs is nearly the slowest of them", advice)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import io
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,13 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from eyespot.bundle.store import CARD, Bundle, sha256
 from eyespot.core.cost import cost
 from eyespot.core.machine import Conditions, Machine
 from eyespot.core.timing import Caution, Measurement, Picture, Samples
-from eyespot.errors import BundleError, PictureError, UsageError
+from eyespot.errors import BundleError, UsageError
 from eyespot.image.decode import open_picture
 from eyespot.measure.cautions import Asked, judge
 from eyespot.measure.fresh import cold_program, fresh, kept, measurable
@@ -190,8 +187,7 @@ def runtime_version(runtime: str) -> str:
 
 
 def _picture(data: bytes) -> Picture:
-    with open_picture(data) as image:
-        return Picture(len(data), image.height, image.width)
+    return Picture(len(data), *open_picture(data).size)
 
 
 def _one_at_a_time(ways: Sequence[Way], jpeg: bytes, effort: Effort, step: Callable[[str], None]) -> _One:
@@ -229,9 +225,7 @@ def _many_at_a_time(
             once = warm_up([_whole(model, jpeg)], runs=2)[0]
             counts.append(max(cores() * 2, round(effort.throughput / _THROUGHPUT_TURNS / once * cores())))
             works.append(_folder(model, jpeg, counts[-1]))
-        turns = take_turns(
-            works, Plan(_THROUGHPUT_TURNS, (1,) * len(ways)), step=lambda: step("throughput")
-        )
+        turns = take_turns(works, Plan(_THROUGHPUT_TURNS, (1,) * len(ways)), step=lambda: step("throughput"))
     return [
         Samples.of([[count / (milliseconds / 1e3) for milliseconds in turn] for turn in each])
         for count, each in zip(counts, turns, strict=True)
@@ -242,9 +236,7 @@ def _folder(model: Model, jpeg: bytes, count: int) -> Work:
     return lambda: sum(1 for _ in classify_many(model, [jpeg] * count))
 
 
-def _cold(
-    way: Way, jpeg: bytes, effort: Effort, step: Callable[[str], None]
-) -> tuple[Samples | None, int | None]:
+def _cold(way: Way, jpeg: bytes, effort: Effort, step: Callable[[str], None]) -> tuple[Samples | None, int | None]:
     if not effort.cold_starts or not measurable():
         return None, None
     with kept(jpeg) as folder:

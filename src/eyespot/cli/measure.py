@@ -1,0 +1,227 @@
+"""``eyespot measure``: what bundles take on this machine, and how sure that is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import click
+
+from eyespot.cli import terminal
+from eyespot.errors import UsageError
+
+if TYPE_CHECKING:
+    from eyespot.core.timing import Measurement, Samples
+
+_RUNTIMES = ["onnxruntime", "reference"]
+
+
+@click.command("measure")
+@click.argument("bundles", nargs=-1, required=True)
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    type=click.Choice(_RUNTIMES),
+    help="More than one: in turns.  [default: onnxruntime]",
+)
+@click.option("--threads", type=click.IntRange(1), help="Inside one call.  [default: one per core, up to eight]")
+@click.option(
+    "--picture", type=click.Path(path_type=Path), help="Classify this one.  [default: the bundle's own, 18 kB]"
+)
+@click.option(
+    "--seconds",
+    default=4.0,
+    show_default=True,
+    type=click.FloatRange(0.01),
+    help="For one picture at a time, each bundle.",
+)
+@click.option(
+    "--turns", default=20, show_default=True, type=click.IntRange(1), help="In which bundles share that time."
+)
+@click.option("--warmup", default=5, show_default=True, type=click.IntRange(0), help="Runs before that, at the least.")
+@click.option("--quick", is_flag=True, help="One picture at a time only: no throughput, cold start and memory.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per bundle and runtime, on a terminal too.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw every sample into this .svg.")
+def command(
+    bundles: tuple[str, ...],
+    runtimes: tuple[str, ...],
+    threads: int | None,
+    picture: Path | None,
+    seconds: float,
+    turns: int,
+    warmup: int,
+    quick: bool,
+    as_json: bool,
+    plot: Path | None,
+) -> int:
+    """Latency, throughput, cold start, memory and size of BUNDLES (names or directories) on this machine.
+
+    Two or more bundles, or runtimes, are measured in turns, so that their ratio holds on a busy machine. In a pipe, or
+    with --json, each line is a JSON object with every sample. Doubts go to standard error.
+    """
+    from eyespot.bundle.resolve import open_bundle
+    from eyespot.measure.latency import Effort, Way, measure
+    from eyespot.run.pictures import read_bytes
+
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise UsageError(f"--plot {plot}: a name that ends in .svg was needed")
+    effort = Effort(seconds, turns, warmup, threads=threads)
+    if quick:
+        effort = Effort(seconds, turns, warmup, cold_starts=0, throughput=0, threads=threads)
+    ways = [Way(open_bundle(name), runtime) for name in bundles for runtime in runtimes or ("onnxruntime",)]
+    with _Said() as said:
+        found = measure(ways, effort=effort, picture=read_bytes(picture) if picture else None, step=said)
+    if as_json or not sys.stdout.isatty():
+        for line in _lines(found):
+            click.echo(line)
+    else:
+        click.echo("\n\n".join(_alone(one) for one in found))
+        if len(found) > 1:
+            click.echo("\n" + _ratios(found))
+    _doubt(found)
+    if plot is not None:
+        _draw(plot, found)
+    return 0
+
+
+class _Said:
+    """What is being done, and how often it was, on one line of standard error that goes away; none in a pipe."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, int] = {}
+
+    def __call__(self, text: str) -> None:
+        self._times[text] = self._times.get(text, 0) + 1
+        if sys.stderr.isatty():
+            click.echo(f"\r\033[K{text} {self._times[text]}", nl=False, err=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if sys.stderr.isatty():
+            click.echo("\r\033[K", nl=False, err=True)
+
+
+def _lines(found: list[Measurement]) -> list[str]:
+    """A JSON object for each; those after the first say how many times as long they took."""
+    from eyespot.core.timing import ratio
+
+    first, *others = found
+    lines = [first.to_json()]
+    for one in others:
+        against: dict[str, object] = {"bundle": first.bundle, "runtime": first.runtime}
+        against["network"] = ratio(one.network, first.network).to_json()
+        if one.latency and first.latency:
+            against["latency"] = ratio(one.latency, first.latency).to_json()
+        lines.append({**one.to_json(), "against": against})
+    return [json.dumps(line, ensure_ascii=False) for line in lines]
+
+
+def _alone(one: Measurement) -> str:
+    """All figures of one measurement."""
+    rows = [["", "median", "MAD", "p95", "p99", ""]]
+    rows += [["network alone", *_times(one.network)]]
+    if one.latency and one.picture:
+        note = f"{one.picture.width}×{one.picture.height}, {one.picture.bytes / 1e3:,.0f} kB"
+        rows += [["JPEG to label", *_times(one.latency)[:-1], f"{note}; {len(one.latency.values):,} runs"]]
+    if one.cold:
+        rows += [
+            ["cold start", *_times(one.cold)[:-1], f"{len(one.cold.values)} fresh processes, files in the page cache"]
+        ]
+    table = terminal.table(rows, right=(1, 2, 3, 4)).splitlines()
+    facts = [["size", f"{one.size_bytes / 1e6:.1f} MB", f"of which model.onnx {one.model_bytes / 1e6:.1f} MB"]]
+    if one.peak_memory_bytes:
+        facts += [["peak memory", f"{one.peak_memory_bytes / 1e6:.0f} MB", "of a fresh process, Python and all"]]
+    if one.throughput:
+        facts += [["throughput", f"{one.throughput.median:.0f} /s", f"JPEG to label, {one.workers} at a time"]]
+    speed = one.macs / one.network.median / 1e6
+    facts += [
+        ["MACs", terminal.number(one.macs), f"{speed:.1f} G a second; {terminal.number(one.parameters)} parameters"]
+    ]
+    return "\n".join(
+        [click.style(_head(one), bold=True), *table, "", terminal.table(facts, right=(1,)), "", _where(one)]
+    )
+
+
+def _head(one: Measurement) -> str:
+    threads = f"{one.threads} {_s(one.threads, 'thread')}"
+    return f"{one.bundle}, {one.precision}, on {one.runtime} {one.runtime_version}, {threads}"
+
+
+def _where(one: Measurement) -> str:
+    machine = one.machine
+    parts = [machine.processor, f"{machine.cores} of {machine.cores_present} {_s(machine.cores_present, 'core')}"]
+    if machine.instructions:
+        parts.append(" ".join(machine.instructions[-4:]))
+    parts += [f"governor {machine.governor}"] if machine.governor else []
+    others = one.conditions.others
+    parts += [f"others took {others:.0%}"] if others is not None else []
+    return click.style(f"{', '.join(parts)}; {machine.system}, Python {machine.python}", dim=True)
+
+
+def _times(samples: Samples) -> list[str]:
+    figures = (samples.median, samples.mad, samples.p95, samples.p99)
+    return [*(f"{value:{_precision(samples.median)}} ms" for value in figures), f"{len(samples.values):,} runs"]
+
+
+def _precision(median: float) -> str:
+    return ".3f" if median < 1 else ".2f" if median < 100 else ".0f"
+
+
+def _s(count: int, word: str) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def _ratios(found: list[Measurement]) -> str:
+    from eyespot.core.timing import ratio
+
+    first, *others = found
+    rows = [[f"times as long as {_short(first, found)}", "network alone", "95 %", "JPEG to label", "95 %"]]
+    for one in others:
+        row = [_short(one, found)]
+        for mine, theirs in ((one.network, first.network), (one.latency, first.latency)):
+            if mine is None or theirs is None:
+                row += ["", ""]
+                continue
+            found_ratio = ratio(mine, theirs)
+            between = found_ratio.interval
+            row += [f"{found_ratio.value:.3g}", f"{between[0]:.3g} – {between[1]:.3g}" if between else "too few turns"]
+        rows.append(row)
+    head, *lines = terminal.table(rows, right=(1, 3)).splitlines()
+    return "\n".join([click.style(head, bold=True), *lines])
+
+
+def _short(one: Measurement, found: list[Measurement]) -> str:
+    return one.bundle if len({m.runtime for m in found}) == 1 else f"{one.bundle} on {one.runtime}"
+
+
+def _doubt(found: list[Measurement]) -> None:
+    """Each doubt once; whose it is where not all share it."""
+    for one in found:
+        for caution in one.cautions:
+            shared = all(caution in other.cautions for other in found)
+            if shared and one is not found[0]:
+                continue
+            whose = "" if shared else f"{_short(one, found)}: "
+            click.echo(click.style("caution: ", fg="yellow") + f"{whose}{caution}", err=True)
+
+
+def _draw(path: Path, found: list[Measurement]) -> None:
+    from eyespot.measure.plot import plot
+
+    staging = path.with_name(f".{path.name}.staging")
+    try:
+        staging.write_text(plot(found), encoding="utf-8")
+        staging.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        staging.unlink(missing_ok=True)
+    click.echo(f"{path} shows every sample", err=True)
