@@ -43,7 +43,10 @@ _RUNTIMES = ["onnxruntime", "reference"]
     "--turns", default=20, show_default=True, type=click.IntRange(1), help="In which bundles share that time."
 )
 @click.option("--warmup", default=5, show_default=True, type=click.IntRange(0), help="Runs before that, at the least.")
-@click.option("--quick", is_flag=True, help="One picture at a time only: no throughput, cold start and memory.")
+@click.option(
+    "--cold-starts", default=5, show_default=True, type=click.IntRange(0), help="Fresh processes, each bundle."
+)
+@click.option("--quick", is_flag=True, help="One picture at a time only: no throughput, cold start or memory.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per bundle and runtime, on a terminal too.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw every sample into this .svg.")
 def command(
@@ -54,6 +57,7 @@ def command(
     seconds: float,
     turns: int,
     warmup: int,
+    cold_starts: int,
     quick: bool,
     as_json: bool,
     plot: Path | None,
@@ -63,15 +67,17 @@ def command(
     Two or more bundles, or runtimes, are measured in turns, so that their ratio holds on a busy machine. In a pipe, or
     with --json, each line is a JSON object with every sample. Doubts go to standard error.
     """
+    from dataclasses import replace
+
     from eyespot.bundle.resolve import open_bundle
     from eyespot.measure.latency import Effort, Way, measure
     from eyespot.run.pictures import read_bytes
 
     if plot is not None and plot.suffix.lower() != ".svg":
         raise UsageError(f"--plot {plot}: a name that ends in .svg was needed")
-    effort = Effort(seconds, turns, warmup, threads=threads)
+    effort = Effort(seconds, turns, warmup, cold_starts=cold_starts, throughput=seconds / 2, threads=threads)
     if quick:
-        effort = Effort(seconds, turns, warmup, cold_starts=0, throughput=0, threads=threads)
+        effort = replace(effort, cold_starts=0, throughput=0.0)
     ways = [Way(open_bundle(name), runtime) for name in bundles for runtime in runtimes or ("onnxruntime",)]
     with _Said() as said:
         found = measure(ways, effort=effort, picture=read_bytes(picture) if picture else None, step=said)
