@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
 from eyespot.errors import EyespotError
 from eyespot.image.results import Classification
-from eyespot.run.open import cores
+from eyespot.run.overlap import overlapped
 from eyespot.run.pictures import Picture, name_of
 from eyespot.run.predict import Model
-
-_AHEAD = 8  # pictures under way per worker: enough to hide one slow file, few enough that memory stays flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +53,7 @@ def classify_many(
     else that goes wrong is raised. ``pictures`` may be endless: at most eight per worker are held. ``read``: what a
     worker does first to turn one of them into something that a model can be called with.
     """
-    workers = workers or cores()
-    waiting: deque[Future[Outcome]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="eyespot") as pool:
-        try:
-            for picture in pictures:
-                waiting.append(pool.submit(_classify, model, picture, read))
-                while len(waiting) >= workers * _AHEAD or (waiting and waiting[0].done()):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    return overlapped(lambda picture: _classify(model, picture, read), pictures, workers=workers)
 
 
 def _classify(model: Model, picture: Any, read: Callable[[Any], Picture]) -> Outcome:
