@@ -108,6 +108,26 @@ def test_evaluate(tiny, tmp_path):
     assert "not counted" in done.stderr
 
 
+def test_evaluate_with_a_report(tiny, tmp_path):
+    for k in range(3):
+        make_pictures(tmp_path / "data" / "test" / f"class {k}", 2)
+        make_pictures(tmp_path / "data" / "train" / f"class {k}", 1)
+    report = tmp_path / "r.html"
+    done = eyespot("evaluate", tiny.path, tmp_path / "data", "--report", report, "--precision", "0.5", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    data = json.loads(done.stdout)
+    assert data["abstain"]["wanted_precision"] == 0.5
+    assert (data["pictures"], data["about"]["data"]["path"]) == (6, str(tmp_path / "data"))
+    assert {"macro", "ece", "calibration", "classes", "confusion", "mistakes"} <= data.keys()
+    assert f'<data value="{data["top1"]!r}" data-figure="top1">' in report.read_text(encoding="utf-8")
+    report.write_text("old")
+    code, text = terminal("evaluate", tiny.path, tmp_path / "data", "--part", "train", "--report", report)
+    assert code == 0
+    for words in ("on 3 pictures", "macro F1", "calibration error", "class 2", "precision", "99 %", "r.html"):
+        assert words in text
+    assert report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
 def test_import(tmp_path):
     from safetensors.numpy import save_file
 
@@ -139,6 +159,8 @@ def test_import(tmp_path):
         (["verify", "nothing_like_it"], 2, "no model called"),
         (["evaluate", "BUNDLE", "nowhere"], 2, "neither"),
         (["evaluate", "BUNDLE"], 2, "DATA"),
+        (["evaluate", "BUNDLE", "nowhere", "--report", "r.txt"], 2, "ends in .html"),
+        (["evaluate", "BUNDLE", "nowhere", "--precision", "0"], 2, "0"),
         (["nonsense"], 2, "No such command"),
     ],
 )

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from conftest import make_pictures
+from evaluations import evaluation
 from eyespot.core.labels import Labels
 from eyespot.errors import UsageError
 from eyespot.image.readout import softmax
-from eyespot.measure.accuracy import Evaluation, evaluate
-from eyespot.measure.answers import Answers
+from eyespot.measure.accuracy import evaluate
 from eyespot.measure.dataset import Example, examples
 from eyespot.run.predict import Model
 from tolerances import FITTED, PROBABILITY
@@ -92,16 +92,6 @@ def test_counts_what_the_model_says(tiny, tmp_path):
     assert good.to_json()["unreadable"][0]["image"].endswith("broken.jpg")
 
 
-def evaluation(logits, targets, *, labels=LABELS, temperature=1.0, threshold=None, wanted=0.9):
-    """An evaluation of these logits, as ``evaluate`` would make it."""
-    logits = np.array(logits, np.float32)
-    probabilities = softmax(logits, temperature)
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
-    names = tuple(f"{i}.jpg" for i in range(len(targets)))
-    answers = Answers(names, np.arange(len(targets)), np.array(targets), logits, best, probabilities.max(axis=1))
-    return Evaluation("m.test", labels, answers, temperature, threshold, wanted)
-
-
 def test_every_figure_by_hand():
     """At a temperature of 2, a margin of log 81 is 0.9 to 0.05 and 0.05 of the others (nearly: 9 to 1 to 1)."""
     high = 2 * np.log(9)
@@ -134,7 +124,7 @@ def test_two_labels_have_curves():
     result = evaluation([[3, 0], [40, 0], [50, 0], [0, 1]], [0, 1, 0, 1], labels=labels)
     data = result.to_json()["curves"]
     assert data["auc"] == 0.75, "40 and 50 both give a probability that rounds to 1"
-    assert data["average_precision"]["sick"] == round((1 + 2 / 3) / 2, 6)
+    assert data["average_precision"][0] == round((1 + 2 / 3) / 2, 6)
     assert evaluation([[3, 0], [4, 0]], [0, 0], labels=labels).curves is None
 
 

@@ -105,9 +105,6 @@ def _curves(result: Evaluation) -> dict[str, Any]:
     figures = {
         "auc": share(second.auc),
         "auc_interval": interval(second.auc_interval),
-        "average_precision": {
-            result.labels.names[0]: share(first.average_precision),
-            result.labels.names[1]: share(second.average_precision),
-        },
+        "average_precision": [share(first.average_precision), share(second.average_precision)],
     }
     return {"curves": figures}

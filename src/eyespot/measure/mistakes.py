@@ -15,9 +15,9 @@ WORST = 12
 
 
 class Mistake(NamedTuple):
-    """A picture that got a wrong label. place: its place in the answers; probabilities as they are served."""
+    """A picture that got a wrong label. example: its place among the examples; probabilities as they are served."""
 
-    place: int
+    example: int
     name: str
     target: int
     predicted: int
@@ -33,7 +33,7 @@ def worst(result: Evaluation, limit: int = WORST) -> tuple[Mistake, ...]:
     probabilities = softmax(answers.logits[order], result.temperature)
     return tuple(
         Mistake(
-            place,
+            int(answers.places[place]),
             answers.names[place],
             int(answers.targets[place]),
             int(answers.predicted[place]),

@@ -20,6 +20,10 @@ class Failure:
     image: str
     error: str
 
+    def __str__(self) -> str:
+        """What went wrong, with the picture's name."""
+        return self.error if self.image in self.error else f"{self.image}: {self.error}"
+
     def to_json(self, top: int = 5) -> dict[str, Any]:
         """The record of this picture."""
         return {"image": self.image, "error": self.error}
