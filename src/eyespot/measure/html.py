@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
+from pathlib import Path
 
 from PIL import Image
+
+from eyespot.errors import UsageError
 
 _JOINERS = "\u200c\u200d"  # Persian, Hindi and emoji need them
 _TEMPLATE = """<!DOCTYPE html>
@@ -34,6 +39,31 @@ def page(title: str, sections: Iterable[str]) -> str:
     """The whole file; the title is from outside, the sections are HTML."""
     style = (resources.files("eyespot.measure") / "page.css").read_text(encoding="utf-8")
     return _TEMPLATE.format(title=text(title), style=style, body="\n".join(sections))
+
+
+def check_place(path: Path, *, option: str) -> None:
+    """UsageError when no page can be written there. option: how the caller names it, for the message."""
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{option} {path}: the page is HTML; name a file that ends in .html")
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise UsageError(f"{option} {path}: the folder {path.parent} does not exist; make it first")
+
+
+def save(path: Path, page: str, *, option: str) -> None:
+    """Writes a page whole, or leaves what was there; UsageError when the file cannot be written."""
+    try:
+        handle, staging = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(page)
+            Path(staging).chmod(0o644)
+            Path(staging).replace(path)
+        finally:
+            Path(staging).unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"{option} {path} cannot be written: {error.strerror or error}") from None
 
 
 def text(value: object) -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eyespot.errors import UsageError
 from eyespot.measure import html
 from eyespot.measure.abstain import curve
 from eyespot.measure.accuracy import Evaluation
@@ -25,12 +22,7 @@ _LISTED = 100  # pictures that could not be read, named
 
 def check_page(path: Path) -> None:
     """UsageError when no page can be written there; called before the work, so that none is done for nothing."""
-    if path.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--report {path}: the page is HTML; name a file that ends in .html")
-    if path.is_dir():
-        raise UsageError(f"--report {path} is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise UsageError(f"--report {path}: the folder {path.parent} does not exist; make it first")
+    html.check_place(path, option="--report")
 
 
 def write_page(
@@ -42,18 +34,7 @@ def write_page(
     file cannot be written.
     """
     check_page(path)
-    text = page(result, about, views(model, data, worst(result)))
-    try:
-        handle, staging = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
-            Path(staging).chmod(0o644)
-            Path(staging).replace(path)
-        finally:
-            Path(staging).unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"--report {path} cannot be written: {error.strerror or error}") from None
+    html.save(path, page(result, about, views(model, data, worst(result))), option="--report")
 
 
 def page(result: Evaluation, about: Mapping[str, Any], shown: Sequence[View]) -> str:
