@@ -72,8 +72,8 @@ def number(value: float) -> str:
 class Progress:
     """One line on standard error with a bar, the rate and the time left; nothing when that is no terminal."""
 
-    def __init__(self, total: int | None, *, done: int = 0, unit: str = "pictures") -> None:
-        self.total, self.unit = total, unit
+    def __init__(self, total: int | None, *, done: int = 0, unit: str = "pictures", title: str = "") -> None:
+        self.total, self.unit, self.title = total, unit, title
         self._before = self._count = done
         self._start = time.monotonic()
         self._drawn = 0.0
@@ -120,6 +120,7 @@ class Progress:
             share = min(self._count / self.total, 1.0)
             amounts = f"{self._amount(self._count)} of {self._amount(self.total)}"
             text = f"{bar(share, 24)} {amounts}, {self._pace(rate)} a second, {_duration(left)} left"
+        text = f"{self.title}: {text}" if self.title else text
         click.echo("\r\033[K" + text[: _columns() - 1], nl=False, err=True)
         self._shown = True
 

@@ -79,14 +79,18 @@ class Store:
         return np.frombuffer(os.pread(self._file, math.prod(shape), start), np.uint8).reshape(shape)
 
 
-def in_order(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
-    """``function`` of each item, on ``workers`` threads, in the items' order; only a few are under way at a time."""
+def in_order(function: Callable[[A], B], items: Iterable[A], workers: int, *, ahead: int = 0) -> Iterator[B]:
+    """``function`` of each item, on ``workers`` threads, in the items' order.
+
+    ahead: how many are under way or wait to be taken, at the most; eight per worker unless it is more.
+    """
+    ahead = max(ahead, workers * _AHEAD)
     waiting: deque[Future[B]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="eyespot-train") as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                while len(waiting) >= workers * _AHEAD:
+                while len(waiting) >= ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,7 @@ from eyespot.lower.tensors import Weights
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-_DOUBLE = 1 << 24  # features × classes up to which float64 costs nothing that a person would notice
+_SMALL = 1 << 28  # pictures × features × classes up to which one thread is as fast as many that wait for one another
 _OPEN = 3.0  # how far, in spans of its outputs, a classifier with a ReLU behind it is lifted above zero
 
 
@@ -60,17 +59,28 @@ def fit_head(
     wins. Features are standardised while fitting and the scaling folded into the weights. L-BFGS, the largest decay
     first, each fit beginning where the last one ended. One order of arithmetic: the same features give the same bits.
     """
+    features, _ = train
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if features.size * classes <= _SMALL else threads)
+    try:
+        return _best_head(train, held, classes, recipe, bias=bias)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _best_head(
+    train: tuple[Floats, Ints], held: tuple[Floats, Ints], classes: int, recipe: Recipe, *, bias: bool
+) -> Head:
     features, targets = train
-    wide = torch.float64 if features.size * classes <= _DOUBLE * 64 else torch.float32
     mean = features.mean(0, dtype=np.float64)
     spread = np.sqrt(np.square(features - mean).mean(0)) + 1e-6
-    x = torch.from_numpy((features - mean) / spread).to(wide)
+    x = torch.from_numpy((features - mean) / spread).float()
     y = torch.from_numpy(targets)
     chosen = held if len(held[1]) else train
-    held_x, held_y = torch.from_numpy((chosen[0] - mean) / spread).to(wide), torch.from_numpy(chosen[1])
-    balance = torch.from_numpy(class_weights(targets, classes)).to(wide) if recipe.loss.balance != "none" else None
-    weight = torch.zeros(classes, x.shape[1], dtype=wide, requires_grad=True)
-    offset = torch.zeros(classes, dtype=wide, requires_grad=bias)
+    held_x, held_y = torch.from_numpy((chosen[0] - mean) / spread).float(), torch.from_numpy(chosen[1])
+    balance = torch.from_numpy(class_weights(targets, classes)) if recipe.loss.balance != "none" else None
+    weight = torch.zeros(classes, x.shape[1], requires_grad=True)
+    offset = torch.zeros(classes, requires_grad=bias)
     best: Head | None = None
     for decay in sorted(set(recipe.probe.decays), reverse=True):
         _descend(x, y, weight, offset, decay=decay, balance=balance, steps=recipe.probe.steps)
@@ -79,8 +89,8 @@ def fit_head(
             loss = float(F.cross_entropy(answers, held_y))
             top1 = float((answers.argmax(1) == held_y).double().mean())
         if best is None or loss < best.loss:
-            raw = weight.detach().numpy() / spread
-            shift = offset.detach().numpy() - raw @ mean
+            raw = weight.detach().double().numpy() / spread
+            shift = offset.detach().double().numpy() - raw @ mean
             best = Head(raw.astype(np.float32), shift.astype(np.float32), decay, loss, top1)
     assert best is not None  # noqa: S101  # a recipe has at least one decay
     return best
@@ -112,8 +122,3 @@ def _lift(head: Head) -> np.float32:
     """The same for all classes, so that no probability changes: enough to keep nearly every answer positive."""
     span = np.abs(head.weight).sum(1).max() + np.abs(head.bias).max()
     return np.float32(_OPEN * span)
-
-
-def as_record(head: Head) -> Mapping[str, float]:
-    """What the run's events say of it."""
-    return {"decay": head.decay, "val_loss": head.loss, "top1": head.top1}

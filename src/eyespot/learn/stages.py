@@ -1,0 +1,309 @@
+"""The stages of a run once its pictures are there: the beginning's report, the probe, the training, the end."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eyespot.bundle.resolve import open_bundle
+from eyespot.bundle.store import read
+from eyespot.core import ops
+from eyespot.core.graph import Graph
+from eyespot.data.source import Source
+from eyespot.data.split import Parts
+from eyespot.image.prepare import prepare
+from eyespot.learn import checkpoint
+from eyespot.learn.batches import Batches, to_inputs
+from eyespot.learn.checkpoint import State
+from eyespot.learn.curves import write_curves
+from eyespot.learn.events import Events, Watch
+from eyespot.learn.loop import Task, fit
+from eyespot.learn.material import Material
+from eyespot.learn.module import Network
+from eyespot.learn.optim import optimizer_for, rate
+from eyespot.learn.pictures import Lost
+from eyespot.learn.probe import class_weights, fit_head
+from eyespot.learn.ranks import Ranks
+from eyespot.learn.run import Run, write_json
+from eyespot.learn.soft import soft_labels, soften
+from eyespot.learn.speed import Settings, fastest
+from eyespot.learn.start import Tensors, classifiers, restore_norms, with_rates
+from eyespot.learn.validation import Jury, Verdict, judge
+from eyespot.lower.tensors import Weights
+
+_MEASURED = 256  # pictures on which batch norm that was folded away is measured anew
+_AT_ONCE = 32
+SPEED = "speed.json"
+
+
+@dataclass
+class Bench:
+    """What the stages of one run share."""
+
+    run: Run
+    source: Source
+    jury: Jury
+    material: Material
+    ranks: Ranks
+    watch: Watch
+    events: Events
+
+    @property
+    def classes(self) -> int:
+        """The run's classes."""
+        return len(self.jury.labels)
+
+
+def tell(bench: Bench, parts: Parts, lost: Sequence[Lost]) -> None:
+    """The first events: what is trained on what, and every picture that is left out, and why."""
+    recipe, origin, labels = bench.run.recipe, bench.jury.origin, bench.jury.labels
+    counts = Counter(int(label) for label in bench.material.targets)
+    bench.events.add(
+        "start",
+        model=origin.bundle.card.name if origin.bundle else origin.architecture,
+        recipe=recipe.kind,
+        size=recipe.size,
+        epochs=recipe.epochs,
+        batch=recipe.batch,
+        classes=len(labels),
+        **{part: len(samples) for part, samples in parts.items()},
+    )
+    for name, error, *_ in (*bench.source.skipped, *lost):
+        bench.events.add("skipped", picture=name, error=error)
+    for label, name in enumerate(labels.names):
+        if not counts[label]:
+            bench.watch.note(f"the class {name!r} has no picture to learn from")
+
+
+def probe(bench: Bench, weights: Weights) -> tuple[Tensors, Verdict]:
+    """The weights with the best linear classifier on the backbone's features, published as the best bundle so far."""
+    material, graph = bench.material, bench.jury.graph
+    assert material.features is not None  # noqa: S101  # a probe's material has them
+    bench.watch.stage("fitting the classifier", 0)
+    held = material.held[0]
+    bias = f"{classifiers(graph)[graph.outputs[0]]}.bias" in graph.parameters
+    train, other = (material.features[0], material.targets), (material.features[1], held.targets)
+    head = fit_head(train, other, bench.classes, bench.run.recipe, bias=bias)
+    weights = head.into(graph, weights)
+    bench.watch.stage("validating", len(held.targets))
+    verdict = bench.jury.judge(weights, bench.watch.step)
+    bench.jury.publish(weights, verdict)
+    bench.events.add("probe", decay=head.decay, val_loss=_number(verdict.loss), top1=verdict.top1)
+    return weights, verdict
+
+
+def train_all(bench: Bench, weights: Weights, verdict: Verdict | None, saved: dict[str, Any] | None) -> None:
+    """Every layer, from the weights and what was validated of them, or from what was saved."""
+    run, recipe = bench.run, bench.run.recipe
+    graph, weights = _with_norms(bench, weights)
+    bench.jury = replace(bench.jury, graph=graph)
+    device = bench.ranks.device
+    network = _network(graph, weights, bench).to(device)
+    batches = _batches(bench)
+    settings = _settings(bench, network, batches)
+    network = _laid_out(settings, network)
+    average = network
+    if recipe.regularisation.ema:
+        average = Network(network.graph)
+        average.load_state_dict(network.state_dict())
+        average = _laid_out(replace(settings, compile=False), average.to(device))
+    optimizer = optimizer_for(network, recipe.optimizer)
+    state = State() if saved is None else checkpoint.restore(saved, network, average, optimizer)
+    if saved is None and verdict is not None and verdict.count:
+        state.best_top1, state.best_loss = verdict.first / verdict.count, verdict.loss
+    balance = torch.from_numpy(class_weights(bench.material.targets, bench.classes)).to(device)
+    recorder = _Recorder(bench, network, average, optimizer)
+    task = Task(
+        run=run,
+        recipe=recipe,
+        network=network,
+        model=bench.ranks.wrap(network),
+        average=average,
+        optimizer=optimizer,
+        batches=batches,
+        ranks=bench.ranks,
+        settings=settings,
+        balance=balance if recipe.loss.balance == "loss" else None,
+        save=recorder.save,
+        validate=recorder.validate,
+        step=recorder.step,
+    )
+    if saved is None:
+        recorder.save(state)
+    recorder.begin(state, batches.steps)
+    fit(task, state)
+
+
+def finish(bench: Bench) -> None:
+    """The best bundle judged once more, on the test part too where there is one; curves and the last event."""
+    best = read(bench.run.best)
+    jury, weights = replace(bench.jury, graph=best.card.graph), best.weights()
+    bench.watch.stage("judging the best", sum(len(held.targets) for held in bench.material.held))
+    verdict = jury.judge(weights, bench.watch.step)
+    tested: dict[str, Any] = {}
+    for held in bench.material.held[1:]:
+        answers = jury.answers(weights, held, bench.watch.step)
+        test = judge(answers, held.targets, jury.labels, verdict.temperature)
+        jury.publish(weights, verdict, test)
+        tested = {"test_top1": test.top1, "test_top1_interval": test.interval}
+    epochs = [event for event in bench.run.events() if event["event"] == "epoch"]
+    kept = [event["epoch"] for event in epochs if event["best"]]
+    write_curves(bench.run.path / "curves.svg", bench.run.events())
+    bench.events.add(
+        "done",
+        best=str(bench.run.best),
+        epoch=max(kept, default=0),
+        top1=verdict.top1,
+        top1_interval=verdict.interval,
+        val_loss=_number(verdict.loss),
+        temperature=verdict.temperature,
+        **tested,
+    )
+
+
+class _Recorder:
+    """What is written while a run trains: checkpoints, events, the best bundle."""
+
+    def __init__(self, bench: Bench, network: Network, average: Network, optimizer: torch.optim.Optimizer) -> None:
+        self._bench, self._network, self._average, self._optimizer = bench, network, average, optimizer
+
+    def save(self, state: State) -> None:
+        """A checkpoint."""
+        if self._bench.ranks.is_first:
+            state.events = self._bench.events.size
+            checkpoint.save(self._bench.run.path, self._network, self._average, self._optimizer, state)
+
+    def begin(self, state: State, steps: int) -> None:
+        """Says what is ahead of an epoch."""
+        self._steps = steps
+        if state.epoch < self._bench.run.recipe.epochs:
+            self._bench.watch.stage(self._title(state.epoch), steps * self._bench.run.recipe.batch, self._seen(state))
+
+    def step(self, state: State) -> None:
+        """One step is done."""
+        self._bench.watch.step(self._bench.run.recipe.batch)
+
+    def validate(self, state: State, loss: float) -> None:
+        """Judges the average of the weights after an epoch; publishes it when nothing was better."""
+        bench, recipe = self._bench, self._bench.run.recipe
+        found = [0.0, 0.0, 0.0]
+        verdict: Verdict | None = None
+        if bench.ranks.is_first:
+            bench.watch.stage("validating", len(bench.jury.held.targets))
+            exported = self._average.export_weights()
+            weights = {name: exported[name] for name in bench.jury.graph.parameters}
+            verdict = bench.jury.judge(weights, bench.watch.step)
+            found = [verdict.loss, verdict.first, verdict.count]
+        val_loss, first, count = bench.ranks.share(found)
+        top1 = first / count if count else -1.0
+        better = not count or (top1, -val_loss) > (state.best_top1, -state.best_loss)
+        if better:
+            state.best_top1, state.best_loss, state.best_epoch = top1, val_loss, state.epoch
+            if verdict is not None:
+                bench.jury.publish(weights, verdict)
+        state.stale = 0 if val_loss < state.least_loss else state.stale + 1
+        state.least_loss = min(state.least_loss, val_loss) if count else math.inf
+        now = rate(recipe.schedule, recipe.optimizer.lr, state.epoch / recipe.epochs)
+        bench.events.add(
+            "epoch",
+            epoch=state.epoch,
+            loss=loss,
+            val_loss=_number(val_loss),
+            top1=top1 if count else None,
+            best=better,
+            rate=now,
+            seconds=round(state.seconds, 3),
+        )
+        self.begin(state, self._steps)
+
+    def _title(self, epoch: int) -> str:
+        return f"epoch {epoch + 1} of {self._bench.run.recipe.epochs}"
+
+    def _seen(self, state: State) -> int:
+        return state.step * self._bench.run.recipe.batch
+
+
+def _with_norms(bench: Bench, weights: Weights) -> tuple[Graph, Tensors]:
+    """The network to train: with its batch norm back where it came without, and the recipe asks for it."""
+    jury = bench.jury
+    if not (bench.run.recipe.norm.restore and jury.origin.bundle and jury.origin.is_folded):
+        return jury.graph, dict(weights)
+    bench.watch.stage("measuring batch norm", 0)
+    return restore_norms(jury.graph, weights, _prepared(bench), drawn=jury.origin.unfolded())
+
+
+def _prepared(bench: Bench) -> Iterator[Tensor]:
+    """Inputs of some training pictures as the network will see them in service."""
+    pictures, preprocess = bench.material.pictures, bench.jury.origin.preprocess
+    chosen = range(0, len(pictures), max(len(pictures) // _MEASURED, 1))[:_MEASURED]
+    for start in range(0, len(chosen), _AT_ONCE):
+        rows = chosen[start : start + _AT_ONCE]
+        yield to_inputs(np.stack([prepare(pictures[i], preprocess) for i in rows]), preprocess)
+
+
+def _network(graph: Graph, weights: Weights, bench: Bench) -> Network:
+    """The module that trains: the recipe's dropout, stochastic depth and momentum of batch norm in it."""
+    recipe = bench.run.recipe
+    dropout, drop_path = recipe.regularisation.dropout, recipe.regularisation.drop_path
+    drawn = with_rates(graph, dropout=None if dropout < 0 else dropout, drop_path=None if drop_path < 0 else drop_path)
+    nodes = tuple(
+        replace(node, op=replace(node.op, momentum=recipe.norm.momentum))
+        if isinstance(node.op, ops.BatchNorm)
+        else node
+        for node in drawn.nodes
+    )
+    network = Network(replace(drawn, nodes=nodes))
+    network.load_weights(weights)
+    return network
+
+
+def _batches(bench: Bench) -> Batches:
+    recipe, material = bench.run.recipe, bench.material
+    soft = None
+    if recipe.kind == "distill":
+        bench.watch.stage("asking the teacher", len(material.samples))
+        logits = soft_labels(
+            open_bundle(recipe.teacher),
+            bench.source,
+            material.samples,
+            folder=bench.run.cache,
+            workers=bench.run.facts.threads,
+            step=bench.watch.step,
+        )
+        soft = soften(logits, recipe.distill.temperature)
+    preprocess = bench.jury.origin.preprocess
+    workers = bench.run.facts.threads
+    return Batches(material.pictures, material.targets, bench.classes, preprocess, recipe, soft, bench.ranks, workers)
+
+
+def _settings(bench: Bench, network: Network, batches: Batches) -> Settings:
+    """The fastest arithmetic, measured once in a run, by its first process."""
+    place, recipe = bench.run.path / SPEED, bench.run.recipe
+    if bench.ranks.is_first and not place.is_file():
+        bench.watch.stage("measuring what is fastest", 0)
+        inputs, _ = next(batches.epoch(0))
+        settings = fastest(
+            network, inputs.to(bench.ranks.device), speed=recipe.speed, steps=recipe.epochs * batches.steps
+        )
+        write_json(place, settings.to_json())
+        bench.events.add("speed", settings=settings.name)
+    bench.ranks.wait()
+    return Settings.from_json(json.loads(place.read_text(encoding="utf-8")))
+
+
+def _laid_out(settings: Settings, network: Network) -> Network:
+    settings.lay_out(network)
+    return network
+
+
+def _number(value: float) -> float | None:
+    """JSON has no not-a-number."""
+    return value if math.isfinite(value) else None

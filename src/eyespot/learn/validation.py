@@ -1,0 +1,152 @@
+"""The validation part, seen as the exported bundle sees it; and that bundle, with the figures it earned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyespot.bundle.build import build
+from eyespot.bundle.store import Bundle
+from eyespot.core.card import Card, Metric
+from eyespot.core.graph import Graph
+from eyespot.core.labels import Labels
+from eyespot.image.readout import readout
+from eyespot.learn.origin import Origin
+from eyespot.learn.pictures import Store
+from eyespot.learn.run import Run
+from eyespot.learn.serving import logits
+from eyespot.lower.tensors import Weights
+from eyespot.measure.calibrate import fit_temperature
+from eyespot.measure.interval import wilson
+
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a network says of some pictures. logits: (n, classes); loss: mean cross-entropy, of the logits as they are.
+
+    temperature: the one that fits them best. first, fifth: how many have the right label first, or among five.
+    """
+
+    logits: NDArray[np.float32]
+    targets: NDArray[np.int64]
+    loss: float
+    temperature: float
+    first: int
+    fifth: int
+
+    @property
+    def count(self) -> int:
+        """The pictures."""
+        return len(self.targets)
+
+    @property
+    def top1(self) -> float | None:
+        """0 to 1; None without pictures."""
+        return self.first / self.count if self.count else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of top1."""
+        return wilson(self.first, self.count) if self.count else None
+
+
+def judge(answers: NDArray[np.float32], targets: NDArray[np.int64], labels: Labels, temperature: float = 0) -> Verdict:
+    """Counts as ``eyespot evaluate`` would with the temperature in the card; 0 fits one to these answers."""
+    if not len(targets):
+        return Verdict(answers, targets, float("nan"), temperature or 1.0, 0, 0)
+    temperature = temperature or fit_temperature(answers, targets)
+    _, plain = readout(answers, labels)
+    chances = np.maximum(plain[np.arange(len(targets)), targets].astype(np.float64), 1e-12)
+    _, probabilities = readout(answers, labels, temperature=temperature)
+    ranks = np.argsort(-probabilities, axis=1, kind="stable")[:, :_TOP]
+    hits = ranks == targets[:, None]
+    return Verdict(
+        answers, targets, float(-np.log(chances).mean()), temperature, int(hits[:, 0].sum()), int(hits.any(1).sum())
+    )
+
+
+@dataclass(frozen=True)
+class Held:
+    """Pictures that are not trained on, prepared, and their targets; ``name`` is of the part: validation or test."""
+
+    name: str
+    pictures: Store
+    targets: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Jury:
+    """Judges networks of one run by its validation part, and writes the best one's bundle."""
+
+    run: Run
+    origin: Origin
+    graph: Graph
+    labels: Labels
+    held: Held
+    workers: int
+
+    def answers(
+        self, weights: Weights, held: Held | None = None, step: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float32]:
+        """(n, classes): what the exported network gives for each picture."""
+        held = held or self.held
+        if not len(held.targets):
+            return np.zeros((0, len(self.labels)), np.float32)
+        preprocess = self.origin.preprocess
+        return logits(self.graph, weights, preprocess, held.pictures, workers=self.workers, step=step)
+
+    def judge(self, weights: Weights, step: Callable[[], None] = lambda: None) -> Verdict:
+        """The verdict on the validation part."""
+        return judge(self.answers(weights, step=step), self.held.targets, self.labels)
+
+    def publish(self, weights: Weights, verdict: Verdict, test: Verdict | None = None) -> Bundle:
+        """Writes the run's best bundle. BundleError when the disk is full; the one before it stays."""
+        return build(self.run.best, self._card(verdict, test), weights=weights, labels=self.labels, replace=True)
+
+    def _card(self, verdict: Verdict, test: Verdict | None) -> Card:
+        parent = self.origin.bundle.card if self.origin.bundle else None
+        recipe, data = self.run.recipe, Path(self.run.facts.data)
+        start = f"from {parent.name}" if parent else "from random weights"
+        metrics = (*self._metrics("validation", verdict), *(self._metrics("test", test) if test else ()))
+        return Card(
+            name=f"{self.origin.architecture}.{_slug(data)}",
+            architecture=self.origin.architecture,
+            arguments=self.origin.arguments,
+            graph=self.graph,
+            preprocess=self.origin.preprocess,
+            metrics=metrics,
+            temperature=verdict.temperature,
+            parent=parent.name if parent else None,
+            licence=parent.licence if parent else "",
+            source=f"eyespot train {version('eyespot')}: {recipe.kind} {start}, recipe {recipe.digest[:12]}, "
+            f"pictures {self.run.facts.digest[:12]}",
+            description=f"Knows the {len(self.labels)} classes of {data.name}.",
+        )
+
+    def _metrics(self, part: str, verdict: Verdict) -> tuple[Metric, ...]:
+        if not verdict.count:
+            return ()
+        data = f"{Path(self.run.facts.data).name}, {part} part, {verdict.count:,} pictures"
+        rows = [("top1", verdict.first), *([("top5", verdict.fifth)] if len(self.labels) > _TOP else [])]
+        return tuple(
+            Metric(
+                name, round(100 * hits / verdict.count, 3), data, "eyespot train", _percent(wilson(hits, verdict.count))
+            )
+            for name, hits in rows
+        )
+
+
+def _percent(interval: tuple[float, float]) -> tuple[float, float]:
+    return round(100 * interval[0], 3), round(100 * interval[1], 3)
+
+
+def _slug(data: Path) -> str:
+    return re.sub(r"\W+", "_", data.stem.lower()).strip("_") or "own"
