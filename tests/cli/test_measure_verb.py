@@ -50,11 +50,13 @@ def test_two_runtimes_and_their_ratio(tiny, tmp_path):
 
 def test_a_terminal_gets_a_table(tiny, tmp_path):
     other = make_bundle(tmp_path / "other", name="other.test", seed=3)
-    command = ["measure", str(tiny.path), str(other.path), *SHORT, "--cold-starts", "1"]
+    command = ["measure", str(tiny.path), str(other.path), *SHORT, "--cold-starts", "1", "--layers"]
     code, text = on_a_terminal([sys.executable, "-m", "eyespot", *command], env=dict(os.environ))
     assert code == 0
     for word in ("tiny.test, float32, on onnxruntime", "JPEG to label", "cold start", "peak memory", "MACs",
-                 "times as long as tiny.test", "throughput", "320×213, 18 kB"):  # fmt: skip
+                 "times as long as tiny.test", "throughput", "320×213, 18 kB",
+                 "of this machine's peak", "block13.pointwise.act", "bound by",
+                 "the roof, measured here with 1 thread"):  # fmt: skip
         assert word in text
 
 

@@ -18,12 +18,12 @@ from eyespot.measure.fresh import fresh
 from eyespot.measure.latency import Effort, Way, measure, refuse_unverified
 from eyespot.measure.plot import plot
 
-SHORT = Effort(seconds=0.05, turns=6, warmup=1, cold_starts=0, throughput=0, threads=1)
+SHORT = Effort(seconds=0.05, turns=6, warmup=1, cold_starts=0, throughput=0, threads=1, roof=False)
 
 
 def test_everything_is_measured(tiny):
     told = []
-    effort = Effort(seconds=0.05, turns=6, warmup=1, cold_starts=1, throughput=0.05, threads=1)
+    effort = Effort(seconds=0.05, turns=6, warmup=1, cold_starts=1, throughput=0.05, threads=1, roof=False)
     [one] = measure([Way(tiny)], effort=effort, step=told.append)
     costs = cost(tiny.card.graph)
     assert (one.macs, one.parameters) == (costs.macs, costs.parameters)
@@ -100,7 +100,9 @@ def test_a_fresh_process_that_fails(code):
 
 def test_no_fresh_process_where_the_system_cannot(tiny, monkeypatch):
     monkeypatch.setattr("eyespot.measure.latency.measurable", lambda: False)
-    [one] = measure([Way(tiny)], effort=Effort(seconds=0.05, turns=6, throughput=0, cold_starts=3, threads=1))
+    [one] = measure(
+        [Way(tiny)], effort=Effort(seconds=0.05, turns=6, throughput=0, cold_starts=3, threads=1, roof=False)
+    )
     assert one.cold is None
     assert fresh_file.measurable() is True
 

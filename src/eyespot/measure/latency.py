@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from eyespot.bundle.store import CARD, Bundle, sha256
 from eyespot.core.cost import cost
 from eyespot.core.machine import Conditions, Machine
+from eyespot.core.roof import Roofline
 from eyespot.core.timing import Caution, Measurement, Picture, Samples
 from eyespot.errors import BundleError, UsageError
 from eyespot.image.decode import open_picture
-from eyespot.measure.cautions import Asked, judge
+from eyespot.measure.cautions import BUSY, Asked, judge
 from eyespot.measure.fresh import cold_program, fresh, kept, measurable
 from eyespot.measure.machine import between, look, probe
 from eyespot.measure.turns import Plan, Work, plan, take_turns, warm_up
@@ -42,7 +43,8 @@ class Effort:
 
     seconds: for one picture at a time, half on the network alone and half from JPEG to label. turns: in which the ways
     take that time side by side. warmup: runs before that. cold_starts: fresh processes, 0 for none. throughput: seconds
-    of many pictures at a time, 0 for none. threads: inside one call (None: every core, up to eight).
+    of many pictures at a time, 0 for none. threads: inside one call (None: every core, up to eight). roof: whether each
+    layer on ONNX Runtime is held against the machine's peak, which takes three seconds the first time.
     """
 
     seconds: float = 4.0
@@ -51,6 +53,7 @@ class Effort:
     cold_starts: int = 5
     throughput: float = 2.0
     threads: int | None = None
+    roof: bool = True
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -107,13 +110,14 @@ def measure(
     found = []
     for at, way in enumerate(ways):
         cold = _cold(way, jpeg, effort, step)
+        roof, doubts = _roof(way, one.network[at], effort, step)
         quantities = [("network alone", one.network[at]), ("JPEG to label", one.latency[at])]
         found.append(
             record(
                 way,
                 machine,
                 one.conditions,
-                judge(quantities, one.conditions, machine, asked),
+                [*judge(quantities, one.conditions, machine, asked), *doubts],
                 threads=effort.inside(),
                 network=one.network[at],
                 latency=one.latency[at],
@@ -122,6 +126,7 @@ def measure(
                 cold=cold[0],
                 peak_memory_bytes=cold[1],
                 picture=shown,
+                roof=roof,
             )
         )
     return found
@@ -151,6 +156,7 @@ def record(
     cold: Samples | None = None,
     peak_memory_bytes: int | None = None,
     picture: Picture | None = None,
+    roof: Roofline | None = None,
     place: str = "here",
 ) -> Measurement:
     """The measurement with all that is known of the bundle without measuring."""
@@ -177,8 +183,28 @@ def record(
         cold=cold,
         peak_memory_bytes=peak_memory_bytes,
         picture=picture,
+        roofline=roof,
         cautions=tuple(cautions),
     )
+
+
+def _roof(
+    way: Way, network: Samples, effort: Effort, step: Callable[[str], None]
+) -> tuple[Roofline | None, list[Caution]]:
+    """The roofline, and a doubt about the peak where others were busy while it was measured."""
+    if not effort.roof or way.runtime != "onnxruntime":
+        return None, []
+    from eyespot.measure.peak import peak
+    from eyespot.measure.roofline import roofline
+
+    most, others = peak(effort.inside())
+    step("peak")
+    found = roofline(way.bundle, most, network_ms=network.median)
+    step("layers")
+    if others is None or others <= BUSY:
+        return found, []
+    seen = f"the machine's peak was measured while other programs took {others:.0%} of its cores"
+    return found, [Caution("peak", seen, "it is measured again the next time, and the better one is kept")]
 
 
 def runtime_version(runtime: str) -> str:
