@@ -1,4 +1,4 @@
-"""The roofline: MACs are those of the graph whatever the runtime fused; bounds follow from the peak, which is cached."""
+"""The roofline: MACs are the graph's whatever the runtime fused; bounds follow from the peak, which is cached."""
 
 import math
 
