@@ -114,3 +114,17 @@ def test_weights_for_a_network_of_ones_own(tmp_path):
     found = shown(tmp_path / "bundle")
     assert (found["architecture"], found["digest"]) == ("tiny", graph.digest)
     assert found["name"].startswith("tiny.")
+
+
+def test_a_calibrated_bundle_says_so(tiny, tmp_path):
+    from dataclasses import replace
+    from shutil import copytree
+
+    copytree(tiny.path, tmp_path / "b")
+    (tmp_path / "b" / "card.json").write_text(replace(tiny.card, temperature=1.5, threshold=0.75).to_text())
+    found = shown(tmp_path / "b", "--no-layers")
+    assert (found["temperature"], found["threshold"]) == (1.5, 0.75)
+    _, text = on_a_terminal([sys.executable, "-m", "eyespot", "show", str(tmp_path / "b"), "--no-layers"])
+    assert "softmax(logits / 1.5)" in text
+    assert "from a probability of 0.75 on" in text
+    assert "certain" not in on_a_terminal([sys.executable, "-m", "eyespot", "show", str(tiny.path), "--no-layers"])[1]

@@ -87,7 +87,7 @@ def _figures(result: Evaluation) -> str:
     rows = [["", "%", "95 % interval", ""]]
     for name, share, (low, high) in (
         ("top-1", result.top1, result.top1_interval),
-        ("top-5", result.top5, result.top5_interval),
+        *((("top-5", result.top5, result.top5_interval),) if len(result.labels) > 5 else ()),
     ):
         rows.append([name, _percent(share), f"{100 * low:.1f} – {100 * high:.1f}", terminal.bar(share)])
     for name, share in (("macro F1", result.macro.f1), ("calibration error", result.ece)):
@@ -111,19 +111,22 @@ def _classes(result: Evaluation) -> str:
 
 
 def _abstaining(result: Evaluation) -> str:
-    wanted = f"{100 * result.wanted:.4g} %"
-    if result.abstention is None:
-        lines = [f"no threshold makes {wanted} of the answers right"]
-    else:
-        lines = [f"{wanted} right: {_left(result.abstention)}"]
-    if result.certain is not None:
-        lines.append(f"the bundle's threshold: {_left(result.certain)}")
-    return "\n".join(lines)
+    wanted = f"{100 * result.wanted:.4g} % right"
+    kept = [(wanted, result.abstention), ("the bundle's", result.certain)]
+    rows = [["threshold", "from", "answered", "95 % interval", "right", "95 % interval"]]
+    rows += [[name, *_left(one)] for name, one in kept if one is not None]
+    lines = [] if result.abstention else [f"no threshold makes {100 * result.wanted:.4g} % of the answers right"]
+    return "\n".join([*([terminal.table(rows, right=(1, 2, 3, 4, 5))] if len(rows) > 1 else []), *lines])
 
 
-def _left(kept: Abstention) -> str:
-    precision = f"{_percent(kept.precision)} % of them right" if kept.answered else "none of them"
-    return f"answers from {kept.threshold:.4f} on, {_percent(kept.coverage)} % of the pictures, {precision}"
+def _left(kept: Abstention) -> list[str]:
+    cells = [f"{kept.threshold:.4f}"]
+    for share, (low, high) in (
+        (kept.coverage, kept.coverage_interval),
+        (kept.precision if kept.answered else None, kept.precision_interval),
+    ):
+        cells += [_percent(share), f"{100 * low:.1f} – {100 * high:.1f}"]
+    return cells
 
 
 def _percent(share: float | None) -> str:

@@ -166,6 +166,8 @@ def _as_json(bundle: Bundle, *, layers: bool) -> dict[str, Any]:
             {"name": m.name, "value": m.value, "data": m.data, "source": m.source, "interval": m.interval}
             for m in card.metrics
         ],
+        "temperature": card.temperature,
+        "threshold": card.threshold,
         "licence": card.licence,
         "source": card.source,
         "description": card.description,
@@ -186,6 +188,12 @@ def _bundle_table(bundle: Bundle) -> str:
         ["  labels", f"{len(labels)}, {labels.source or 'unnamed source'}: {', '.join(labels.names[:4])}, …"],
         *([["  background", "the network's first output, dropped by the readout"]] if labels.background else []),
         *[[f"  {m.name}", f"{m.value:g} on {m.data} ({m.source}){_interval(m.interval)}"] for m in card.metrics],
+        *(
+            [["  calibrated", f"probabilities are softmax(logits / {card.temperature:g})"]]
+            if card.temperature != 1
+            else []
+        ),
+        *([["  certain", f"from a probability of {card.threshold:g} on"]] if card.threshold is not None else []),
         ["  licence", card.licence or "none stated"],
         ["  source", card.source or "unknown"],
         *([["  parent", card.parent]] if card.parent else []),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.errors import UsageError
-from eyespot.measure.interval import wilson
+from eyespot.measure.interval import Interval, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,25 @@ class Abstention:
         """How often there is an answer."""
         return self.answered / self.pictures if self.pictures else 0.0
 
+    @property
+    def precision_interval(self) -> Interval:
+        """Wilson's interval of ``precision``."""
+        return wilson(self.right, self.answered)
+
+    @property
+    def coverage_interval(self) -> Interval:
+        """Wilson's interval of ``coverage``."""
+        return wilson(self.answered, self.pictures)
+
     def to_json(self) -> dict[str, Any]:
         """The figures as JSON values; the threshold with every digit, since it goes into a card."""
         return {
             "threshold": self.threshold,
             "answered": self.answered,
             "precision": round(self.precision, 6),
-            "precision_interval": [round(v, 6) for v in wilson(self.right, self.answered)],
+            "precision_interval": [round(v, 6) for v in self.precision_interval],
             "coverage": round(self.coverage, 6),
-            "coverage_interval": [round(v, 6) for v in wilson(self.answered, self.pictures)],
+            "coverage_interval": [round(v, 6) for v in self.coverage_interval],
         }
 
 

@@ -75,7 +75,7 @@ def coverage_chart(steps: Sequence[Abstention], *, chosen: Abstention | None, st
 
     chosen and stored are marked, with a disc and with a ring.
     """
-    spans = [(step.coverage, step.precision, *wilson(step.right, step.answered)) for step in steps]
+    spans = [(step.coverage, step.precision, *step.precision_interval) for step in steps]
     floor = min((low for coverage, _, low, _ in spans if coverage >= 0.05), default=0.0)
     axes = Axes(min(math.floor(floor * 20) / 20, 0.95))
     upper = _thinned([(coverage, high) for coverage, _, _, high in spans], axes)
