@@ -48,6 +48,18 @@ def test_a_v1_unit_adds_its_input_or_joins_its_mean():
     assert graph.by_name["same.shuffle"].inputs == ("same.reduce.act",)
 
 
+def test_other_peoples_orders_of_channels():
+    """mmpretrain shuffles later, pytorchcv puts the mean last; nothing else changes."""
+    usual, later, last = (
+        draw("shufflenet_v1_1.0_g3", more) for more in ({}, {"shuffle_behind": "depthwise"}, {"shortcut_first": False})
+    )
+    assert usual.parameters == later.parameters == last.parameters
+    assert later.by_name["stage2.block1.shuffle"].inputs == ("stage2.block1.depthwise.norm",)
+    assert last.by_name["stage3.block1.concat"].inputs == ("stage3.block1.expand.norm", "stage3.block1.shortcut.pool")
+    with pytest.raises(UsageError, match=r"shuffle_behind 'expand' is not one of reduce, depthwise"):
+        draw("shufflenet_v1_1.0_g3", {"shuffle_behind": "expand"})
+
+
 @pytest.mark.parametrize(("padding", "corner"), [("symmetric", 4 / 9), ("same", 1.0)])
 def test_the_mean_at_the_corner_counts_padding_as_the_framework_does(padding, corner):
     s = sketch(8, padding)

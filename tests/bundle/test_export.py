@@ -163,6 +163,8 @@ def test_folded_networks_and_other_epsilons_give_the_same_answers(tmp_path, fold
         ("torchvision", "mobilenet_v1_0.25", TORCH, r"torchvision has no names for mobilenet_v1_0\.25"),
         ("timm", "squeezenet_1.1", {}, r"timm has no names for squeezenet_1\.1"),
         ("keras", "efficientnet_lite0", TF, r"keras has no names for efficientnet_lite0"),
+        ("pytorchcv", "shufflenet_v1_0.25_g3", {}, r"or their channels, come in another order in pytorchcv"),
+        ("mmpretrain", "shufflenet_v1_1.0_g3", {}, r"come in another order in mmpretrain\.shufflenet_v1$"),
     ],
 )  # fmt: skip
 def test_networks_that_would_answer_otherwise(tmp_path, source, architecture, arguments, message):

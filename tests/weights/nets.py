@@ -47,8 +47,8 @@ SMALL = {
     "inception_resnet_v2": "inception_resnet_v2", "xception": "xception",
     "mobilenet_v1": "mobilenet_v1_0.25", "mobilenet_v2": "mobilenet_v2_0.35", "mobilenet_v3": "mobilenet_v3_small_0.75",
     "efficientnet": "efficientnet_b0", "squeezenet": "squeezenet_1.1", "resnet": "resnet50", "mnasnet": "mnasnet_0.5",
-    "shufflenet_v2": "shufflenet_v2_0.5", "ghostnet": "ghostnet_0.5", "regnet": "regnet_y_400mf",
-    "resnext": "resnext50_32x4d", "efficientnet_v2": "efficientnet_v2_s",
+    "shufflenet_v1": "shufflenet_v1_1.0_g3", "shufflenet_v2": "shufflenet_v2_0.5", "ghostnet": "ghostnet_0.5",
+    "regnet": "regnet_y_400mf", "resnext": "resnext50_32x4d", "efficientnet_v2": "efficientnet_v2_s",
     "mobilenet_v4": "mobilenet_v4_conv_small_0.5", "repvgg": "repvgg_a0", "mobileone": "mobileone_s0",
 }  # fmt: skip
 

@@ -43,6 +43,8 @@ _SCHEME_PIXELS: Mapping[str, str] = {
     "timm": "imagenet",
     "gluon": "imagenet",
     "akamaster": "imagenet",
+    "mmpretrain": "imagenet",
+    "pytorchcv": "imagenet",
     "lukemelas": "lite",
     "torchvision.inception_v1": "tf",  # torchvision's networks bring ImageNet's mean and deviation back to this
     "torchvision.inception_v3": "tf",

@@ -21,7 +21,7 @@ from eyespot.core.cost import Cost, cost
 from eyespot.core.graph import Graph
 
 # Neither is the number of classes: what a variant costs is said for those it was published with.
-_MOVES_NO_COST = ("classes", "padding", "eps", "dropout", "drop_path", "size")
+_MOVES_NO_COST = ("classes", "padding", "eps", "dropout", "drop_path", "size", "shuffle_behind", "shortcut_first")
 
 
 def cost_of(name: str, arguments: Mapping[str, Any], size: Size) -> Cost:

@@ -38,6 +38,8 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "timm": ("timm", "timm_tf"),
     "keras": ("keras",),
     "transformers": ("transformers",),
+    "mmpretrain": ("mmpretrain",),
+    "pytorchcv": ("pytorchcv",),
 }
 
 
@@ -114,10 +116,17 @@ def _schemes(architecture: str, source: str) -> Iterator[Scheme]:
             yield scheme
 
 
-def _rows(graph: Graph) -> list[tuple[str, Op, tuple[int, ...]]]:
-    """What a network computes, but for the epsilons; dropout computes nothing."""
-    nodes = (node for node in graph.nodes if not isinstance(node.op, Dropout | DropPath))
-    return [(n.name, BatchNorm() if isinstance(n.op, BatchNorm) else n.op, n.shape) for n in nodes]
+def _rows(graph: Graph) -> list[tuple[str, Op, tuple[str, ...], tuple[int, ...]]]:
+    """What a network computes, of what, but for the epsilons; dropout computes nothing."""
+    rows = []
+    behind: dict[str, str] = {}  # a dropout to what goes into it
+    for n in graph.nodes:
+        inputs = tuple(behind.get(name, name) for name in n.inputs)
+        if isinstance(n.op, Dropout | DropPath):
+            behind[n.name] = inputs[0]
+        else:
+            rows.append((n.name, BatchNorm() if isinstance(n.op, BatchNorm) else n.op, inputs, n.shape))
+    return rows
 
 
 def _difference(ours: Graph, theirs: Graph, scheme: str) -> str:
@@ -128,11 +137,13 @@ def _difference(ours: Graph, theirs: Graph, scheme: str) -> str:
             keys = [key for key in mine if mine[key] != other.get(key) and key != "bias"]
             if keys:
                 return f"{name} has {keys[0]} {mine[keys[0]]}, in {scheme} it has {other.get(keys[0])}"
+    if {node.name for node in ours.nodes} == {node.name for node in theirs.nodes}:
+        return f"its layers, or their channels, come in another order in {scheme}"
     return f"its layers are not those of {scheme}"
 
 
 def _zip(graph: Graph) -> Iterator[tuple[str, Op]]:
-    return ((name, op) for name, op, _ in _rows(graph))
+    return ((name, op) for name, op, _, _ in _rows(graph))
 
 
 def _with_epsilon(weights: Weights, ours: Graph, theirs: Graph) -> Weights:

@@ -1,4 +1,4 @@
-"""``eyespot export-weights``: a bundle's weights with torchvision's, timm's, Keras' or transformers' names."""
+"""``eyespot export-weights``: a bundle's weights with the names that another library gives them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import click
 
 @click.command("export-weights")
 @click.argument("name")
-@click.option("--as", "source", required=True, help="Whose names: torchvision, timm, keras or transformers.")
+@click.option(
+    "--as",
+    "source",
+    required=True,
+    help="Whose names: torchvision, timm, keras, transformers; for ShuffleNet V1 mmpretrain, pytorchcv.",
+)
 @click.option(
     "--out",
     "-o",

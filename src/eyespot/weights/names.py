@@ -17,6 +17,7 @@ from eyespot.weights import (
     gluon,
     inception,
     keras,
+    shufflenet_v1,
     timm,
     timm_branches,
     torchvision,
@@ -29,6 +30,7 @@ Weights = dict[str, NDArray[np.float32]]
 
 _SOURCES = (
     torchvision, timm, timm_branches, keras, inception, gluon, efficientnet_lite, cifar_resnet, transformers,
+    shufflenet_v1,
 )  # fmt: skip
 SCHEMES: Mapping[str, Scheme] = {scheme.name: scheme for source in _SOURCES for scheme in source.SCHEMES}
 
