@@ -39,7 +39,7 @@ def test_figures_are_facts_about_variants_and_none_is_given_twice():
     assert {f.variant for f in rows} <= variants().keys()
     assert len({f[:3] for f in rows}) == len(rows)
     for f in rows:
-        assert 40 < f.top1 < 95
+        assert 35 < f.top1 < 95
         assert f.top5 is None or f.top1 < f.top5 < 100
         assert f.source
         assert f.recipe
@@ -55,6 +55,8 @@ def test_figures_are_those_of_the_shared_table(assets):
     numbers = {first for first, _ in known}
     pairs = {(first, float(second)) for first, second in known if second.replace(".", "").isdigit()}
     for f in figures():
+        if f.source.startswith(("megvii", "pytorchcv")):  # ShuffleNet V1's, of whom the table has nothing
+            continue
         assert f.top1 in numbers
         assert f.top5 is None or (f.top1, f.top5) in pairs, f
 

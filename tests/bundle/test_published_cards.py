@@ -17,6 +17,7 @@ PUBLISHERS = {
     "https://huggingface.co/timm/": "timm",
     "https://github.com/rwightman/pytorch-image-models/": "timm",
     "https://huggingface.co/google/": "the Hugging Face hub",
+    "https://download.openmmlab.com/": "mmpretrain",
 }
 
 
@@ -65,7 +66,7 @@ def test_hashes_are_what_can_be_checked():
         assert not (card.sha256 and card.sha256_prefix), card.name
         assert card.url is None or card.hub is None, card.name
         assert card.published_at.startswith(tuple(PUBLISHERS)) or card.sha256, "nobody could check it"
-        if card.published_at.startswith("https://download.pytorch.org/"):
+        if card.published_at.startswith(("https://download.pytorch.org/", "https://download.openmmlab.com/")):
             digits = card.file_name.removesuffix(".pth").rpartition("-")[2]
             assert (card.sha256 or card.sha256_prefix).startswith(digits)
 
