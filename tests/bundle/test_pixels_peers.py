@@ -14,6 +14,7 @@ from eyespot.bundle.hugging_face import read_directory
 from eyespot.bundle.published import published
 from eyespot.core.pixels import Preprocess
 from eyespot.image.prepare import prepare
+from libraries import imported
 from tolerances import (
     RESAMPLED_MEAN,
     RESAMPLED_PHOTOGRAPH,
@@ -53,7 +54,7 @@ def distinct(rows):
 
 
 def test_torchvision_s_presets(photos):
-    models = pytest.importorskip("torchvision.models")
+    models = imported("torchvision.models")
     presets = {w.url: w for name in models.list_models(module=models) for w in models.get_model_weights(name)}
     cards = [card for card in published().values() if card.url in presets]
     assert len(cards) >= 20
@@ -71,7 +72,7 @@ def seen_by_the_network(card, transforms):
 
 
 def test_timm_s_transforms(photos):
-    data = pytest.importorskip("timm.data")
+    data = imported("timm.data")
     from timm.models import get_pretrained_cfg
 
     rows = []
@@ -108,7 +109,7 @@ def test_transformers_image_processors(tmp_path, photos, kind, options, backend)
         pytest.skip(
             "torch's nearest pixel is the one before, not the nearest; the published weights were made with Pillow"
         )
-    transformers = pytest.importorskip("transformers")
+    transformers = imported("transformers")
     processor = getattr(transformers, kind + backend.replace("torch", ""))(**options)
     processor.save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").touch()
@@ -124,10 +125,9 @@ def test_transformers_image_processors(tmp_path, photos, kind, options, backend)
     [("mobilenet", "keras.mobilenet_v1"), ("mobilenet_v2", "keras.mobilenet_v2"), ("resnet50", "keras.resnet"),
      ("xception", "keras.xception"), ("inception_v3", "keras.inception_v3")],
 )  # fmt: skip
-def test_keras_preprocess_input(monkeypatch, photos, module, scheme):
+def test_keras_preprocess_input(photos, module, scheme):
     """What the values become; where they come from is load_img's affair (below)."""
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
-    keras = pytest.importorskip("keras")
+    keras = imported("keras")
     cards = [card for card in published().values() if card.scheme == scheme]
     if not cards:
         pytest.skip(f"no published card in the names of {scheme}")
@@ -139,9 +139,8 @@ def test_keras_preprocess_input(monkeypatch, photos, module, scheme):
 
 
 @pytest.mark.parametrize("filter", ["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"])
-def test_keras_load_img(monkeypatch, assets, photos, filter):
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
-    keras = pytest.importorskip("keras")
+def test_keras_load_img(assets, photos, filter):
+    keras = imported("keras")
     for name, photo in zip(PHOTOS, photos, strict=True):
         want = keras.utils.load_img(assets / "photos" / name, target_size=(224, 192), interpolation=filter)
         got = prepare(photo, Preprocess((224, 192), "stretch", filter=filter))

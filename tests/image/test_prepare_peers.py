@@ -6,6 +6,7 @@ from PIL import Image
 
 from eyespot.core.pixels import Preprocess, torchvision_preprocess
 from eyespot.image.prepare import prepare
+from libraries import imported
 from tolerances import POINT_SAMPLED, RESAMPLED_MEAN, RESAMPLED_TWICE
 
 pytestmark = pytest.mark.peers
@@ -29,7 +30,7 @@ def assert_same(got, want):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("filter", ["bilinear", "bicubic", "lanczos", "nearest", "box", "hamming"])
 def test_torchvision(size, filter):
-    transforms = pytest.importorskip("torchvision.transforms")
+    transforms = imported("torchvision.transforms")
     mode = transforms.InterpolationMode[filter.upper()]
     theirs = transforms.Compose([transforms.Resize(256, mode), transforms.CenterCrop(224)])
     image = photograph(size)
@@ -39,7 +40,7 @@ def test_torchvision(size, filter):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("pixels", "part"), [(224, 0.875), (240, 0.882), (260, 0.890), (299, 0.875)])
 def test_timm(size, pixels, part):
-    data = pytest.importorskip("timm.data")
+    data = imported("timm.data")
     theirs = data.create_transform(
         (3, pixels, pixels), interpolation="bicubic", crop_pct=part, mean=(0,) * 3, std=(1,) * 3
     )
@@ -52,7 +53,7 @@ def test_timm(size, pixels, part):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_torch_without_antialias(size):
-    torch = pytest.importorskip("torch")
+    torch = imported("torch")
     image = photograph(size)
     tensor = torch.from_numpy(np.asarray(image).transpose(2, 0, 1)[None].copy()).float()
     want = torch.nn.functional.interpolate(tensor, (224, 192), mode="bilinear", align_corners=False, antialias=False)

@@ -1,6 +1,5 @@
 """Networks of torchvision, timm, transformers and Keras, made lively: random weights and statistics, signals alive."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,12 @@ def torch_model(library: str, name: str):
     if library == "torchvision":
         import torchvision
 
-        return getattr(torchvision.models, name)(weights=None, num_classes=CLASSES)
+        quick = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        return getattr(torchvision.models, name)(weights=None, num_classes=CLASSES, **quick)
+    if library == "pytorchcv":
+        from pytorchcv.model_provider import get_model
+
+        return get_model(name, num_classes=CLASSES)
     import timm
 
     return timm.create_model(name, pretrained=False, num_classes=CLASSES)
@@ -24,13 +28,14 @@ def liven(model, size: int):
     import torch
 
     torch.manual_seed(0)
+    model.eval()  # but for the norms: auxiliary heads take no small pictures
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     with torch.no_grad():
         for norm in norms:
             norm.momentum = 0.5
             norm.weight.uniform_(0.6, 1.4)
             norm.bias.uniform_(-0.2, 0.2)
-        model.train()
+            norm.train()
         for _ in range(3):
             model(torch.randn(2, 3, size, size))
         return model.eval()
@@ -47,12 +52,11 @@ def torch_logits(model, x: np.ndarray) -> np.ndarray:
 
 def keras_model(name: str, size: int):
     """A network of keras.applications on the torch backend: 'MobileNet:0.25' has alpha 0.25."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")
     import keras
 
     function, _, alpha = name.partition(":")
     more = {"alpha": float(alpha)} if alpha else {}
-    if function.startswith("MobileNetV3"):
+    if function.startswith(("MobileNetV3", "EfficientNetV2")):
         more["include_preprocessing"] = False
     return getattr(keras.applications, function)(
         weights=None, classes=CLASSES, classifier_activation=None, input_shape=(size, size, 3), **more
