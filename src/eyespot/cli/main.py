@@ -13,7 +13,7 @@ from eyespot import __version__
 from eyespot.errors import EyespotError
 
 VERBS = (
-    "classify", "evaluate", "export-weights", "fetch", "import", "measure", "models", "pack", "scale", "show",
+    "classify", "data", "evaluate", "export-weights", "fetch", "import", "measure", "models", "pack", "scale", "show",
     "unpack", "verify",
 )  # fmt: skip
 
