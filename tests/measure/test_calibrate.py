@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from eyespot.core.card import Card
 from eyespot.errors import UsageError
 from eyespot.image.readout import softmax
-from eyespot.measure.calibrate import COOLEST, HOTTEST, expected_error, fit_temperature, reliability
+from eyespot.measure.abstain import at_threshold
+from eyespot.measure.calibrate import COOLEST, HOTTEST, calibrated, expected_error, fit_temperature, reliability
 from tolerances import FITTED, PROBABILITY
 
 
@@ -95,6 +97,19 @@ def test_scaling_mends_the_error():
         errors.append(expected_error(reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets)))
     assert errors[0] > 0.1
     assert errors[1] < 0.01
+
+
+def test_a_card_gets_a_temperature_and_the_threshold_at_that_temperature(tiny):
+    logits, targets = drawn(2.5)
+    card = calibrated(tiny.card, logits, targets, precision=0.9)
+    assert card.temperature == fit_temperature(logits, targets)
+    probabilities = softmax(logits, card.temperature)
+    kept = at_threshold(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets, card.threshold)
+    assert kept.precision >= 0.9
+    assert 0 < kept.coverage < 1
+    assert calibrated(tiny.card, logits, targets).threshold is None
+    assert calibrated(tiny.card, logits[:0], targets[:0], precision=0.9) == tiny.card
+    assert Card.from_text(card.to_text()) == card
 
 
 def test_no_probabilities():

@@ -6,12 +6,16 @@ Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017, arXiv 1706.04
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyespot.core.card import Card
 from eyespot.errors import UsageError
+from eyespot.image.readout import softmax
+from eyespot.measure.abstain import for_precision
 
 BINS = 15
 COOLEST, HOTTEST = 0.05, 20.0  # bounds of a fitted temperature
@@ -50,6 +54,23 @@ def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.integer]) 
         if abs(sharpness - before) <= 1e-10 * before:
             break
     return float(min(max(1 / sharpness, COOLEST), HOTTEST))
+
+
+def calibrated(
+    card: Card, logits: NDArray[np.floating], targets: NDArray[np.integer], *, precision: float | None = None
+) -> Card:
+    """The card with the temperature that fits; for a wanted precision (0–1) also with the threshold that gives it.
+
+    Arrays as for ``fit_temperature``. The threshold is chosen at the new temperature; it is None when no answers are
+    right that often, or when no precision is asked for.
+    """
+    temperature = fit_temperature(logits, targets)
+    threshold = None
+    if precision is not None:
+        probabilities = softmax(logits, temperature)
+        kept = for_precision(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets, precision)
+        threshold = kept.threshold if kept else None
+    return replace(card, temperature=temperature, threshold=threshold)
 
 
 def _slope(logits: NDArray[np.floating], targets: NDArray[np.int64], sharpness: float) -> tuple[float, float]:
