@@ -63,3 +63,5 @@ COVERED = 0.033
 # A temperature fitted to 3,000 targets, each of them wrong by 1/3002, and the one fitted to them as they are (measured:
 # 4e-4).
 SMOOTHED = 2e-3
+# Coordinates of drawings are written to a hundredth of a pixel.
+DRAWN = 0.011

@@ -14,7 +14,7 @@ from eyespot.measure.interval import wilson
 Point = tuple[float, float]
 _WIDTH, _HEIGHT = 360, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 10, 42
-_FINEST = 0.25  # pixels; nearer points of a curve are left out
+_FINEST = 0.5  # pixels; nearer points of a curve are left out
 
 
 class Axes(NamedTuple):
