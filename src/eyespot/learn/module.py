@@ -81,13 +81,17 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Fresh weights: He's normal by fan-out for convolutions, N(0, 0.01) for linear layers, identity batch norm.
+        """Fresh weights: He's normal for convolutions, N(0, 0.01) for linear layers, identity batch norm.
+
+        He's by fan-out, as torchvision's, where a batch norm follows; by fan-in, so that nothing grows on the way down,
+        where none does: by fan-out SqueezeNet's answers begin in the hundreds, and the first steps explode.
 
         The batch norm that ends a residual branch starts at zero, so that every block starts as the identity (Goyal et
         al. 2017, section 5.1): deep networks train at high rates from the first step.
         """
         generator = torch.Generator().manual_seed(seed)
         zero = residual_ends(self.graph)
+        normed = {node.inputs[0] for node in self.graph.nodes if isinstance(node.op, ops.BatchNorm)}
         for node in self.graph.nodes:
             layer = self.get_submodule(node.name)
             for short, tensor in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)):
@@ -98,8 +102,9 @@ class Network(nn.Module):
                 elif isinstance(node.op, ops.Linear):
                     tensor.normal_(0, 0.01, generator=generator)
                 else:
-                    fan_out = tensor.shape[0] * math.prod(tensor.shape[2:]) // getattr(node.op, "groups", 1)
-                    tensor.normal_(0, math.sqrt(2 / fan_out), generator=generator)
+                    channels = tensor.shape[0] // getattr(node.op, "groups", 1)
+                    fan = (channels if node.name in normed else tensor.shape[1]) * math.prod(tensor.shape[2:])
+                    tensor.normal_(0, math.sqrt(2 / fan), generator=generator)
 
     @torch.no_grad()
     def load_weights(self, weights: Mapping[str, NDArray[np.float32]]) -> None:
