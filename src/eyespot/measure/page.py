@@ -187,7 +187,7 @@ def _abstaining(result: Evaluation, figures: Mapping[str, Any]) -> str:
     rows = [_threshold_row(f'<span class="dot"></span>chosen here for {wanted}', chosen)] if chosen else []
     rows += [_threshold_row('<span class="dot open"></span>of the bundle', card)] if card else []
     steps = curve(result.answers.confidences, result.answers.right)
-    note = "A threshold chosen on these pictures flatters itself a little; the precision of the bundle's own does not."
+    note = "A threshold chosen on the pictures that it is counted on flatters itself a little."
     if not chosen:
         note = f"No threshold makes {wanted} of the answers right."
     head = [">From", "", ">answered", ">95&#8239;% interval", ">right of these", ">95&#8239;% interval"]

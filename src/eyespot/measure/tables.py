@@ -11,6 +11,7 @@ from eyespot.measure.accuracy import Evaluation
 _OPEN = 30  # classes whose table is shown at once
 _WORST = 15  # of more classes, those that are shown first
 _PAIRS = 20
+_DEEP = 0.85  # from this strength on, white letters are read more easily than dark ones
 _FEW = 8  # classes whose matrix has room for large letters
 
 
@@ -58,7 +59,7 @@ def _cell(count: int, share: float, *, hit: bool) -> str:
     if not count:
         return '<td class="zero">0</td>'
     strength = 0.12 + 0.88 * share
-    css = ("hit" if hit else "miss") + (" deep" if strength > 0.5 else "")
+    css = ("hit" if hit else "miss") + (" deep" if strength > _DEEP else "")
     return f'<td class="{css}" style="--s:{strength:.3f}">{count}</td>'
 
 
