@@ -84,3 +84,18 @@ def test_nothing_that_does_not_verify(tmp_path):
     assert done.returncode == 1
     assert "does not verify" in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--on", "moon"], "ssh:HOST, adb or adb:SERIAL was needed"),
+        (["--on", "ssh:"], "a host that ssh knows"),
+        (["--on", "adb", "--runtime", "reference"], "takes no --runtime"),
+        (["--on", "adb", "--tool", "hammer"], "built for Android"),
+    ],
+)
+def test_elsewhere_that_cannot_be(tiny, args, message):
+    done = eyespot("measure", tiny.path, *SHORT, "--quick", *args)
+    assert done.returncode == 2
+    assert message in done.stderr

@@ -15,8 +15,9 @@ from eyespot.core.timing import Measurement, Samples
 from eyespot.errors import BundleError, PictureError, RuntimeFailure, UsageError
 from eyespot.measure import fresh as fresh_file
 from eyespot.measure.fresh import fresh
-from eyespot.measure.latency import Effort, Way, measure, refuse_unverified
+from eyespot.measure.latency import measure, refuse_unverified
 from eyespot.measure.plot import plot
+from eyespot.measure.record import Effort, Way
 
 SHORT = Effort(seconds=0.05, turns=6, warmup=1, cold_starts=0, throughput=0, threads=1, roof=False)
 

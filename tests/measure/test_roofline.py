@@ -154,7 +154,8 @@ def test_the_real_peak_is_one(monkeypatch):
 
 
 def test_a_measurement_holds_its_roof(tiny, monkeypatch):
-    from eyespot.measure.latency import Effort, Way, measure
+    from eyespot.measure.latency import measure
+    from eyespot.measure.record import Effort, Way
 
     monkeypatch.setattr("eyespot.measure.peak.peak", lambda threads: (PEAK, 0.5))
     effort = Effort(seconds=0.05, turns=6, warmup=1, cold_starts=0, throughput=0, threads=1)

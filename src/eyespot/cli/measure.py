@@ -16,6 +16,7 @@ from eyespot.errors import UsageError
 if TYPE_CHECKING:
     from eyespot.core.roof import Roofline
     from eyespot.core.timing import Measurement, Samples
+    from eyespot.measure.record import Effort, Way
 
 _RUNTIMES = ["onnxruntime", "reference"]
 
@@ -49,6 +50,10 @@ _RUNTIMES = ["onnxruntime", "reference"]
 )
 @click.option("--quick", is_flag=True, help="One picture at a time only: no throughput, cold start, memory or peak.")
 @click.option("--layers", is_flag=True, help="What each layer takes, and whether computing or memory binds it.")
+@click.option("--on", "target", metavar="TARGET", help="Elsewhere: ssh:HOST, adb, or adb:SERIAL.")
+@click.option("--python", default="python3", show_default=True, help="The interpreter there, for ssh.")
+@click.option("--tool", type=click.Path(path_type=Path), help="The benchmark program to copy to the phone, for adb.")
+@click.option("--model-file", type=click.Path(path_type=Path), help="The .tflite that LiteRT's program runs, for adb.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per bundle and runtime, on a terminal too.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw every sample into this .svg.")
 def command(
@@ -62,28 +67,29 @@ def command(
     cold_starts: int,
     quick: bool,
     layers: bool,
+    target: str | None,
+    python: str,
+    tool: Path | None,
+    model_file: Path | None,
     as_json: bool,
     plot: Path | None,
 ) -> int:
-    """Latency, throughput, cold start, memory and size of BUNDLES (names or directories) on this machine.
+    """Latency, throughput, cold start, memory and size of BUNDLES (names or directories), here or elsewhere.
 
     Two or more bundles, or runtimes, are measured in turns, so that their ratio holds on a busy machine. In a pipe, or
-    with --json, each line is a JSON object with every sample. Doubts go to standard error.
+    with --json, each line is a JSON object with every sample. Doubts go to standard error. On another machine, ssh
+    needs Python 3.11, numpy and onnxruntime there; adb needs ONNX Runtime's or LiteRT's own benchmark program.
     """
-    from dataclasses import replace
-
-    from eyespot.bundle.resolve import open_bundle
-    from eyespot.measure.latency import Effort, Way, measure
-    from eyespot.run.pictures import read_bytes
-
     if plot is not None and plot.suffix.lower() != ".svg":
         raise UsageError(f"--plot {plot}: a name that ends in .svg was needed")
-    effort = Effort(seconds, turns, warmup, cold_starts=cold_starts, throughput=seconds / 2, threads=threads)
-    if quick:
-        effort = replace(effort, cold_starts=0, throughput=0.0, roof=layers)
-    ways = [Way(open_bundle(name), runtime) for name in bundles for runtime in runtimes or ("onnxruntime",)]
+    effort = _effort(seconds, turns, warmup, cold_starts, threads, quick=quick, layers=layers)
     with _Said() as said:
-        found = measure(ways, effort=effort, picture=read_bytes(picture) if picture else None, step=said)
+        if target is None or target.startswith("ssh:"):
+            found = _by_python(bundles, runtimes, effort, picture, target, python, said)
+        elif target == "adb" or target.startswith("adb:"):
+            found = _by_adb(bundles, runtimes, effort, target, tool, model_file, said)
+        else:
+            raise UsageError(f"--on {target}: ssh:HOST, adb or adb:SERIAL was needed")
     if as_json or not sys.stdout.isatty():
         for line in _lines(found):
             click.echo(line)
@@ -95,6 +101,64 @@ def command(
     if plot is not None:
         _draw(plot, found)
     return 0
+
+
+def _effort(
+    seconds: float, turns: int, warmup: int, cold_starts: int, threads: int | None, *, quick: bool, layers: bool
+) -> Effort:
+    from eyespot.measure.record import Effort
+
+    if quick:
+        return Effort(seconds, turns, warmup, cold_starts=0, throughput=0.0, threads=threads, roof=layers)
+    return Effort(seconds, turns, warmup, cold_starts=cold_starts, throughput=seconds / 2, threads=threads)
+
+
+def _by_python(
+    bundles: tuple[str, ...],
+    runtimes: tuple[str, ...],
+    effort: Effort,
+    picture: Path | None,
+    target: str | None,
+    python: str,
+    said: _Said,
+) -> list[Measurement]:
+    """Here, or on the machine that ``target`` names."""
+    from eyespot.run.pictures import read_bytes
+
+    data = read_bytes(picture) if picture else None
+    ways = _ways(bundles, runtimes)
+    if target is None:
+        from eyespot.measure.latency import measure
+
+        return measure(ways, effort=effort, picture=data, step=said)
+    from eyespot.measure.remote import measure_by_ssh
+
+    return measure_by_ssh(ways, target.removeprefix("ssh:"), python=python, effort=effort, picture=data, step=said)
+
+
+def _by_adb(
+    bundles: tuple[str, ...],
+    runtimes: tuple[str, ...],
+    effort: Effort,
+    target: str,
+    tool: Path | None,
+    model_file: Path | None,
+    said: _Said,
+) -> list[Measurement]:
+    from eyespot.measure.phone import measure_by_adb, tool_for
+
+    if runtimes:
+        raise UsageError("--on adb takes no --runtime; the benchmark program decides it: name that with --tool")
+    chosen = tool_for(tool, model_file)
+    serial = target.removeprefix("adb").removeprefix(":")
+    return measure_by_adb(_ways(bundles, ()), serial, tool=chosen, effort=effort, step=said)
+
+
+def _ways(bundles: tuple[str, ...], runtimes: tuple[str, ...]) -> list[Way]:
+    from eyespot.bundle.resolve import open_bundle
+    from eyespot.measure.record import Way
+
+    return [Way(open_bundle(name), runtime) for name in bundles for runtime in runtimes or ("onnxruntime",)]
 
 
 class _Said:
@@ -185,7 +249,8 @@ def _layers(roof: Roofline) -> str:
 
 def _head(one: Measurement) -> str:
     threads = f"{one.threads} {_s(one.threads, 'thread')}"
-    return f"{one.bundle}, {one.precision}, on {one.runtime} {one.runtime_version}, {threads}"
+    place = {"here": "", "ssh": ", by ssh", "adb": ", by adb"}[one.place]
+    return f"{one.bundle}, {one.precision}, on {f'{one.runtime} {one.runtime_version}'.strip()}, {threads}{place}"
 
 
 def _where(one: Measurement) -> str:
@@ -196,7 +261,8 @@ def _where(one: Measurement) -> str:
     parts += [f"governor {machine.governor}"] if machine.governor else []
     others = one.conditions.others
     parts += [f"others took {others:.0%}"] if others is not None else []
-    return click.style(f"{', '.join(parts)}; {machine.system}, Python {machine.python}", dim=True)
+    python = f", Python {machine.python}" if machine.python else ""
+    return click.style(f"{', '.join(parts)}; {machine.system}{python}", dim=True)
 
 
 def _times(samples: Samples) -> list[str]:

@@ -2,75 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.bundle.store import CARD, Bundle, sha256
-from eyespot.core.cost import cost
-from eyespot.core.machine import Conditions, Machine
-from eyespot.core.roof import Roofline
-from eyespot.core.timing import Caution, Measurement, Picture, Samples
+from eyespot.core.machine import Conditions
+from eyespot.core.timing import Measurement, Picture, Samples
 from eyespot.errors import BundleError, UsageError
 from eyespot.image.decode import open_picture
-from eyespot.measure.cautions import BUSY, Asked, judge
+from eyespot.measure.cautions import Asked, judge
 from eyespot.measure.fresh import cold_program, fresh, kept, measurable
 from eyespot.measure.machine import between, look, probe
+from eyespot.measure.record import USUAL, Effort, Way, record, roof_of
 from eyespot.measure.turns import Plan, Work, plan, take_turns, warm_up
 from eyespot.run.many import classify_many
 from eyespot.run.open import cores
 from eyespot.run.predict import Model
 from eyespot.run.verify import verify
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """A bundle on a runtime."""
-
-    bundle: Bundle
-    runtime: str = "onnxruntime"
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How much is measured, for each way.
-
-    seconds: for one picture at a time, half on the network alone and half from JPEG to label. turns: in which the ways
-    take that time side by side. warmup: runs before that. cold_starts: fresh processes, 0 for none. throughput: seconds
-    of many pictures at a time, 0 for none. threads: inside one call (None: every core, up to eight). roof: whether each
-    layer on ONNX Runtime is held against the machine's peak, which takes three seconds the first time.
-    """
-
-    seconds: float = 4.0
-    turns: int = 20
-    warmup: int = 5
-    cold_starts: int = 5
-    throughput: float = 2.0
-    threads: int | None = None
-    roof: bool = True
-
-    def __post_init__(self) -> None:
-        for name, value, least in (
-            ("seconds", self.seconds, 0.01),
-            ("turns", self.turns, 1),
-            ("warmup", self.warmup, 0),
-            ("cold_starts", self.cold_starts, 0),
-            ("throughput", self.throughput, 0),
-            ("threads", 1 if self.threads is None else self.threads, 1),
-        ):
-            if not least <= value <= 1e6:
-                raise UsageError(f"{name} is {value:g}; {least:g} or more was needed")
-
-    def inside(self) -> int:
-        """The threads inside one call."""
-        return self.threads or min(cores(), 8)
-
 
 _THROUGHPUT_TURNS = 6  # the fewest that give an interval
 
@@ -86,7 +38,7 @@ class _One(NamedTuple):
 def measure(
     ways: Sequence[Way],
     *,
-    effort: Effort = Effort(),
+    effort: Effort = USUAL,
     picture: bytes | None = None,
     step: Callable[[str], None] = lambda _: None,
 ) -> list[Measurement]:
@@ -110,7 +62,7 @@ def measure(
     found = []
     for at, way in enumerate(ways):
         cold = _cold(way, jpeg, effort, step)
-        roof, doubts = _roof(way, one.network[at], effort, step)
+        roof, doubts = roof_of(way, one.network[at], effort, step)
         quantities = [("network alone", one.network[at]), ("JPEG to label", one.latency[at])]
         found.append(
             record(
@@ -140,76 +92,6 @@ def refuse_unverified(way: Way) -> None:
                 f"{way.bundle.card.name} does not verify on {way.runtime} ({check.name}: {check.found}); it would be "
                 "fast and wrong: see `eyespot verify`, and import the weights again"
             )
-
-
-def record(
-    way: Way,
-    machine: Machine,
-    conditions: Conditions,
-    cautions: Sequence[Caution],
-    *,
-    threads: int,
-    network: Samples,
-    latency: Samples | None = None,
-    throughput: Samples | None = None,
-    workers: int = 0,
-    cold: Samples | None = None,
-    peak_memory_bytes: int | None = None,
-    picture: Picture | None = None,
-    roof: Roofline | None = None,
-    place: str = "here",
-) -> Measurement:
-    """The measurement with all that is known of the bundle without measuring."""
-    card = way.bundle.card
-    costs = cost(card.graph)
-    return Measurement(
-        bundle=card.name,
-        digest=sha256(way.bundle.path / CARD),
-        runtime=way.runtime,
-        runtime_version=runtime_version(way.runtime),
-        threads=threads,
-        precision=card.precision,
-        place=place,
-        machine=machine,
-        conditions=conditions,
-        parameters=costs.parameters,
-        macs=costs.macs,
-        size_bytes=way.bundle.size(),
-        model_bytes=way.bundle.model.stat().st_size,
-        network=network,
-        latency=latency,
-        throughput=throughput,
-        workers=workers,
-        cold=cold,
-        peak_memory_bytes=peak_memory_bytes,
-        picture=picture,
-        roofline=roof,
-        cautions=tuple(cautions),
-    )
-
-
-def _roof(
-    way: Way, network: Samples, effort: Effort, step: Callable[[str], None]
-) -> tuple[Roofline | None, list[Caution]]:
-    """The roofline, and a doubt about the peak where others were busy while it was measured."""
-    if not effort.roof or way.runtime != "onnxruntime":
-        return None, []
-    from eyespot.measure.peak import peak
-    from eyespot.measure.roofline import roofline
-
-    most, others = peak(effort.inside())
-    step("peak")
-    found = roofline(way.bundle, most, network_ms=network.median)
-    step("layers")
-    if others is None or others <= BUSY:
-        return found, []
-    seen = f"the machine's peak was measured while other programs took {others:.0%} of its cores"
-    return found, [Caution("peak", seen, "it is measured again the next time, and the better one is kept")]
-
-
-def runtime_version(runtime: str) -> str:
-    """The version of what computes: the runtime's distribution, or numpy for the reference."""
-    return importlib.metadata.version("numpy" if runtime == "reference" else runtime)
 
 
 def _picture(data: bytes) -> Picture:
