@@ -1,7 +1,9 @@
 """The page: well-formed, on its own, with the figures of the JSON, and safe from every name that comes from outside."""
 
 import json
+import re
 from html.parser import HTMLParser
+from importlib import resources
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from conftest import make_pictures
 from evaluations import evaluation
 from eyespot.core.labels import Labels
 from eyespot.errors import UsageError
+from eyespot.measure import tables
 from eyespot.measure.about import about
 from eyespot.measure.accuracy import evaluate
 from eyespot.measure.dataset import examples
@@ -254,3 +257,29 @@ def test_what_it_is_of(evaluated, tmp_path):
     assert {"eyespot", "python", "numpy", "onnxruntime", "pillow"} == facts["versions"].keys()
     assert about(model, tmp_path, data[::-1])["data"]["digest"] == facts["data"]["digest"]
     assert about(model, tmp_path, data[1:])["data"]["digest"] != facts["data"]["digest"]
+
+
+def contrast(first, second):
+    """Of two sRGB colours, 1 to 21 (WCAG 2.2)."""
+    shares = np.array([first, second]) / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+def test_letters_can_be_read_on_every_colour(mode):
+    """WCAG asks for 4.5 for text (4 is let pass for the matrix' numbers in the middle of the scale), 3 for drawings."""
+    style = (resources.files("eyespot.measure") / "page.css").read_text(encoding="utf-8")
+    block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[mode]
+    colours = {k: tuple(bytes.fromhex(v)) for k, v in re.findall(r"--([a-z]+): #([0-9a-f]{6})", block)}
+    ground = {k: np.array(v.split(), float) for k, v in re.findall(r"--(\w+-rgb): ([\d ]+)", block)}
+    for letters in ("ink", "quiet"):
+        for paper in ("paper", "soft"):
+            assert contrast(colours[letters], colours[paper]) > 4.5, (letters, paper)
+    for line in ("good", "bad"):
+        assert contrast(colours[line], colours["paper"]) > 3
+        for strength in np.linspace(0.12, 1, 45):
+            cell = np.array(colours["paper"]) * (1 - strength) + ground[f"{line}-rgb"] * strength
+            letters = "deep" if strength > tables._DEEP else "ink"
+            assert contrast(colours[letters], cell) > 4, (line, strength)
