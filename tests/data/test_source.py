@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 
 import pytest
-from collections_made import fill, pack
 
+from collections_made import fill, pack
 from eyespot.core.labels import Labels
 from eyespot.data import containers
 from eyespot.data.source import Sample, open_source
@@ -85,6 +85,22 @@ def test_one_class_alone_and_an_empty_one(tmp_path):
         "other": "is a class without pictures; it is left out",
         "other/a.txt": "is no picture by its name",
     }
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_names_beside_the_folders(tmp_path, kind):
+    files = {"train/n2/1.jpg": b"", "train/n1/1.jpg": b"", "train/n3/1.jpg": b""}
+    files["classes.tsv"] = b"wordnet_id\tname\nn2\tgoldfish\r\nn1\tgrey wolf\nn9\tother\n"
+    path = (
+        fill(tmp_path, files) if kind == "folder" else pack(tmp_path / "x.zip", {f"x/{n}": d for n, d in files.items()})
+    )
+    source = open_source(path)
+    assert (source.labels.names, source.labels.ids) == (("grey wolf", "goldfish", "n3"), ("n1", "n2", "n3"))
+    assert source.skipped == ()
+    assert open_source(path, labels=Labels(("goldfish", "wolf", "x"), ("n2", "n1", "n3"))).samples[0].label == 1
+    broken = pack(tmp_path / "y.zip", files | {"classes.tsv": b"n1\t\xff"})
+    with pytest.raises(UsageError, match=r"classes\.tsv cannot be read"):
+        open_source(broken)
 
 
 def test_names_in_two_unicode_forms_are_one_class(tmp_path):
@@ -313,4 +329,5 @@ def test_tiny_imagenet_lies_in_a_zip(assets):
     source = open_source(assets / "datasets" / "tiny_imagenet_200.zip")
     assert (len(source), len(source.labels), source.skipped) == (84_000, 200, ())
     assert sum(s.part == "val" for s in source.samples) == 10_000
+    assert source.labels.names[source.labels.ids.index("n01443537")] == "goldfish"
     assert source.read(source.samples[-1])[8:12] == b"WEBP"

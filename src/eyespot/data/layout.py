@@ -15,6 +15,7 @@ from eyespot.errors import PictureError, UsageError
 from eyespot.run.pictures import SUFFIXES
 
 LISTING = "labels.csv"
+NAMES = "classes.tsv"
 _FILE = ("file", "path")
 _CLASS = ("label", "class")
 _PART = ("split", "part")
@@ -26,7 +27,8 @@ class Found:
     """Pictures by name, each with its class and part.
 
     targets: the labels' indices by class, where rows were held against labels at once. groups: by name; None where
-    nothing says who belongs together. is_numbered: the classes are numbers.
+    nothing says who belongs together. base: the folders that were looked through, with '/'. is_numbered: the classes
+    are numbers.
     """
 
     pictures: dict[str, tuple[str, str | None]] = field(default_factory=dict)
@@ -34,6 +36,7 @@ class Found:
     skipped: list[Skipped] = field(default_factory=list)
     targets: dict[str, int] | None = None
     groups: dict[str, str] | None = None
+    base: str = ""
     is_numbered: bool = False
 
     @property
@@ -64,7 +67,7 @@ def by_folders(listing: Listing, *, unwrap: bool) -> Found:
     inside = {name: name[len(base) :].split("/") for name in pictures}
     has_parts = _has_parts(inside.values())
     depth = 1 if has_parts else 0
-    found = Found(sizes=listing.sizes, skipped=list(listing.skipped))
+    found = Found(sizes=listing.sizes, skipped=list(listing.skipped), base=base)
     for name, pieces in inside.items():
         if len(pieces) <= depth + 1:
             found.skipped.append(Skipped(name, "lies in no class folder"))
@@ -79,12 +82,18 @@ def by_folders(listing: Listing, *, unwrap: bool) -> Found:
     return found
 
 
+def names_of_classes(data: bytes) -> dict[str, str]:
+    """Names by folder from a ``classes.tsv``: folder, tab and name in each line; or UnicodeDecodeError."""
+    rows = (line.split("\t") for line in data.decode("utf-8-sig").splitlines())
+    return {one_form(row[0].strip()): one_form(row[1].strip()) for row in rows if len(row) > 1 and row[1].strip()}
+
+
 def _wrapper(pictures: list[str]) -> str:
     base = ""
     while pictures:
-        tops = {name[len(base) :].partition("/")[0] for name in pictures}
-        inner = f"{base}{tops.pop()}/"
-        if tops or any(name.count("/") <= inner.count("/") for name in pictures):
+        top, *others = {name[len(base) :].partition("/")[0] for name in pictures}
+        inner = f"{base}{top}/"
+        if others or top.casefold() in PARTS or any(name.count("/") <= inner.count("/") for name in pictures):
             break
         base = inner
     return base

@@ -19,8 +19,8 @@ from typing import Literal, NamedTuple
 
 from eyespot.core.labels import Labels
 from eyespot.data.containers import Files, FolderFiles, Skipped, TarFiles, ZipFiles, archive_kind
-from eyespot.data.layout import LISTING, Found, by_folders, by_rows, is_writable, plain
-from eyespot.errors import UsageError
+from eyespot.data.layout import LISTING, NAMES, Found, by_folders, by_rows, is_writable, names_of_classes, plain
+from eyespot.errors import PictureError, UsageError
 
 Kind = Literal["folder", "csv", "zip", "tar"]
 
@@ -38,9 +38,9 @@ class Sample(NamedTuple):
 class Source:
     """Labelled pictures in one place.
 
-    labels: sorted class names; ids are the names of folders (or values of the CSV). samples: sorted by name. skipped:
-    what is not used, and why. digest: sha256 over names, labels, parts, groups and sizes, so it changes with the
-    collection.
+    labels: in the order of their ids, which are the names of folders (or values of the CSV). samples: sorted by name.
+    skipped: what is not used, and why. digest: sha256 over names, labels, parts, groups and sizes, so it changes with
+    the collection.
     """
 
     root: Path
@@ -73,8 +73,9 @@ def open_source(path: Path, *, labels: Labels | None = None, group: str | None =
 
     A folder or archive: each folder in it is a class; folders called train, val and test (or training, valid,
     validation, testing) that hold class folders are parts; a ``labels.csv`` in it goes before folders. Pictures are
-    known by their suffixes; those in folders inside a class belong to it. An archive's one outermost folder is looked
-    through.
+    known by their suffixes; those in folders inside a class belong to it. A ``classes.tsv`` beside the class folders or
+    the parts (folder, tab, name) gives classes other names than their folders'. An archive's one outermost folder is
+    looked through.
     A CSV: a column ``file`` or ``path``, and ``label``, ``class`` or ``index``; also ``group``, and ``split`` or
     ``part``. The pictures lie beside it or in ``images/``.
 
@@ -93,7 +94,7 @@ def open_source(path: Path, *, labels: Labels | None = None, group: str | None =
     if not found.pictures:
         needed = "it needs a folder per class with pictures in it"
         raise UsageError(f"{path} holds no labelled pictures{_why(found)}; {needed}")
-    names = _labels(path, found) if labels is None else labels
+    names = _labels(path, found, _names(path, files, found)) if labels is None else labels
     targets = found.targets or _targets(path, found.classes, names)
     groups = _by_pattern(path, group, found.pictures) if found.groups is None else found.groups
     samples = tuple(
@@ -120,15 +121,27 @@ def _open(path: Path) -> tuple[Files, Kind, str | None]:
     raise UsageError(f"{path} {what} a .csv with the columns file and label, nor a .zip or .tar of these")
 
 
-def _labels(path: Path, found: Found) -> Labels:
+def _names(path: Path, files: Files, found: Found) -> dict[str, str]:
+    """What a ``classes.tsv`` beside the class folders calls them."""
+    if found.base + NAMES not in found.sizes:
+        return {}
+    try:
+        return names_of_classes(files.read(found.base + NAMES))
+    except (PictureError, UnicodeDecodeError) as error:  # a file that cannot be read, whatever it holds
+        raise UsageError(f"{path}: {NAMES} cannot be read ({error}); it needs lines of folder, tab, name") from None
+
+
+def _labels(path: Path, found: Found, names: dict[str, str]) -> Labels:
+    """Labels in the order of their folders, values or numbers, which are their ids."""
     if found.is_numbered:
         numbers = sorted(found.classes, key=int)
         return Labels(tuple(f"class {number}" for number in numbers), tuple(numbers), source=path.name)
-    classes = tuple(sorted(found.classes))
-    for name in classes:
+    ids = tuple(sorted(found.classes))
+    titles = tuple(names.get(id, id) for id in ids)
+    for name in (*ids, *titles):
         if not is_writable(name):
             raise UsageError(f"{path}: the class {name!r} has signs in its name that cannot be written; rename it")
-    return Labels(classes, classes, source=path.name)
+    return Labels(titles, ids, source=path.name)
 
 
 def _targets(path: Path, classes: set[str], labels: Labels) -> dict[str, int]:
