@@ -54,6 +54,15 @@ def test_faults_and_a_page(leaves, tmp_path):
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
+def test_names_cannot_move_the_cursor(tmp_path):
+    name = os.fsdecode(b"a\n\x1b[2J\xff.jpg")
+    code, text = terminal(
+        "data", "check", fill(tmp_path / "x", {f"rot/{name}": b"", "rot/1.png": picture(1)}), "--quick"
+    )
+    assert code == 1
+    assert "a\ufffd\ufffd[2J\ufffd.jpg: an empty file came" in text
+
+
 def test_many_classes_are_cut_in_the_middle(tmp_path):
     files = {f"class {c:03}/{i}.png": picture(100 * c + i, size=(16, 16)) for c in range(40) for i in range(1 + c % 3)}
     code, text = terminal("data", "check", pack(tmp_path / "x.tar", files), "--quick")

@@ -193,6 +193,7 @@ def test_a_csv_of_numbers(tmp_path):
         (b"file,label\na.jpg,\xff\n", "is not UTF-8"),
         (b"file,label\nb.jpg,x\n", "no labelled pictures.*listed in line 2 but not there"),
         (b"file,label\na.jpg,two\x85lines\n".replace(b"\x85", b"\xc2\x85"), "signs in its name"),
+        (b'file,label\n"two\nlines.jpg",x\n', "no labelled pictures .1 passed over: two lines.jpg is listed in line 3"),
         (b"", "no labelled pictures|needs file"),
     ],
 )

@@ -97,11 +97,16 @@ def _class_rows(report: Report) -> list[list[str]]:
         counts = counts[: _CLASSES * 2 // 3] + counts[-(_CLASSES // 3) :]
     for label, count in counts:
         numbers = [f"{count[part]:,}" for part in (*parts, "all")]
-        rows.append([terminal.fit(names[label], min(terminal.width_of(names[label]), 40)), *numbers])
-        rows[-1].append(terminal.bar(count["all"] / most))
+        name = _plain(names[label])
+        rows.append([terminal.fit(name, min(terminal.width_of(name), 40)), *numbers, terminal.bar(count["all"] / most)])
     if len(report.counts) > len(counts):
         rows.insert(1 + _CLASSES * 2 // 3, [f"… {len(report.counts) - len(counts):,} more", *[""] * (len(parts) + 2)])
     return rows
+
+
+def _plain(text: str) -> str:
+    """A name from outside without what would move the cursor, or cannot be written."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 class _Finding(NamedTuple):
@@ -115,8 +120,9 @@ class _Finding(NamedTuple):
     def example(self, room: int) -> str:
         """As much as ``room`` columns hold: the ends of names, the beginning of what is said."""
         share = max((room - 3 * (len(self.names) - 1)) // len(self.names), 12) if len(self.names) < 4 else 12
-        names = [terminal.fit(name, min(share, terminal.width_of(name))) for name in self.names]
-        text = " = ".join(names) + (f": {self.said}" if self.said else "")
+        names = [_plain(name) for name in self.names]
+        names = [terminal.fit(name, min(share, terminal.width_of(name))) for name in names]
+        text = " = ".join(names) + (f": {_plain(self.said)}" if self.said else "")
         while terminal.width_of(text) > room:
             text = text[:-2] + "…"
         return text

@@ -193,4 +193,4 @@ def _why(found: Found) -> str:
     if not found.skipped:
         return ""
     name, error, _ = found.skipped[0]
-    return f" ({len(found.skipped)} passed over: {name} {error})"
+    return f" ({len(found.skipped)} passed over: {' '.join(name.split())} {error})"
