@@ -1,4 +1,7 @@
-"""docs/counts.md lists every published figure that is not ours; written anew with  python tests/arch/test_differing.py"""
+"""docs/counts.md lists every published figure that is not ours.
+
+After a change write its table anew:  python tests/arch/test_differing.py
+"""
 
 from __future__ import annotations
 

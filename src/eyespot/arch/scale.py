@@ -137,7 +137,7 @@ def search(
     budgets = {"macs": macs, "parameters": parameters, "peak_activation_bytes": peak_bytes}
     limits = {name: float(limit) for name, limit in budgets.items() if limit is not None}
     if not limits or not all(math.isfinite(limit) and limit > 0 for limit in limits.values()):
-        raise UsageError("a search needs a budget above zero: macs, parameters or peak_bytes")
+        raise UsageError("a search needs a budget above zero: of MACs, of parameters, or of bytes of memory")
     base = _Base.of(family, arguments)
     phi = _phi_of(base, limits)
     widths = _around(base.width * WIDTH**phi, _STEPS["width"])

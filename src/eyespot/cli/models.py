@@ -134,7 +134,7 @@ def _legend(rows: list[Listed]) -> str:
     other = any(row.top1 is not None and row.imagenet_top1 is None for row in rows)
     return "\n".join(
         [
-            f"{len(rows)} networks. top-1 and top-5 in per cent on ImageNet-1K's validation pictures, as published"
+            f"{len(rows)} network{'' if len(rows) == 1 else 's'}. top-1 and top-5 in per cent on ImageNet-1K's validation pictures, as published"
             + (" (*: on another set, which --json names)" if other else ""),
             *([f"weights: {weights}"] if weights else []),
         ]
