@@ -131,10 +131,11 @@ def _legend(rows: list[Listed]) -> str:
     }
     seen = {"blank" if row.weights == "none" else row.weights for row in rows}
     weights = "; ".join(f"{name}: {meaning}" for name, meaning in meanings.items() if name in seen)
+    count = f"{len(rows)} network{'' if len(rows) == 1 else 's'}"
     other = any(row.top1 is not None and row.imagenet_top1 is None for row in rows)
     return "\n".join(
         [
-            f"{len(rows)} network{'' if len(rows) == 1 else 's'}. top-1 and top-5 in per cent on ImageNet-1K's validation pictures, as published"
+            f"{count}. top-1 and top-5 in per cent on ImageNet-1K's validation pictures, as published"
             + (" (*: on another set, which --json names)" if other else ""),
             *([f"weights: {weights}"] if weights else []),
         ]
