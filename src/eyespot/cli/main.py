@@ -14,7 +14,7 @@ from eyespot.errors import EyespotError
 
 VERBS = (
     "classify", "data", "evaluate", "export-weights", "fetch", "import", "measure", "models", "pack", "scale", "show",
-    "unpack", "verify",
+    "train", "unpack", "verify",
 )  # fmt: skip
 
 
