@@ -257,7 +257,7 @@ def _open(url: str, headers: Mapping[str, str] | None = None) -> _Answer:
         raise kind(f"{url} answered {error.code} {error.reason}") from None
     except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise FetchError(f"{url} cannot be fetched: {reason}; is this machine online?") from None
+        raise FetchError(f"{url} cannot be fetched: {reason} (is this machine online?)") from None
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
         response.close()
