@@ -46,7 +46,8 @@ def test_more_threads_than_cores():
 
 
 def test_advice_depends_on_what_was_asked():
-    busy = replace(QUIET, others=0.5)
+    assert "even ratios" in kinds(conditions=replace(QUIET, others=0.5))["load"].advice
+    busy = replace(QUIET, others=0.2)
     assert "compare bundles in one call" in kinds(conditions=busy)["load"].advice
     assert "trust the ratios" in kinds(conditions=busy, asked=Asked(ways=2))["load"].advice
     hot = replace(QUIET, megahertz=(3000.0, 2000.0))

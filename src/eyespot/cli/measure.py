@@ -205,28 +205,22 @@ def _alone(one: Measurement, *, layers: bool) -> str:
         note = f"{one.picture.width}×{one.picture.height}, {one.picture.bytes / 1e3:,.0f} kB"
         rows += [["JPEG to label", *_times(one.latency)[:-1], f"{note}; {len(one.latency.values):,} runs"]]
     if one.cold:
-        rows += [
-            ["cold start", *_times(one.cold)[:-1], f"{len(one.cold.values)} fresh processes, files in the page cache"]
-        ]
+        starts = f"{len(one.cold.values)} {_s(len(one.cold.values), 'start')} of a fresh process"
+        rows += [["cold start", *_times(one.cold)[:-1], f"{starts}, files in the page cache"]]
     table = terminal.table(rows, right=(1, 2, 3, 4)).splitlines()
     facts = [["size", f"{one.size_bytes / 1e6:.1f} MB", f"of which model.onnx {one.model_bytes / 1e6:.1f} MB"]]
     if one.peak_memory_bytes:
         facts += [["peak memory", f"{one.peak_memory_bytes / 1e6:.0f} MB", "of a fresh process, Python and all"]]
     if one.throughput:
         facts += [["throughput", f"{one.throughput.median:.0f} /s", f"JPEG to label, {one.workers} at a time"]]
-    facts += [["MACs", terminal.number(one.macs), f"{_speed(one)}; {terminal.number(one.parameters)} parameters"]]
+    speed = f"{one.macs / one.network.median / 1e6:.1f} G a second; {terminal.number(one.parameters)} parameters"
+    facts += [["MACs", terminal.number(one.macs), speed]]
+    if one.roofline:
+        bounds = ", ".join(f"{name} {share:.0%}" for name, share in one.roofline.shares().items())
+        facts += [["of the peak", f"{one.roofline.reach:.0%}", f"of this machine; the time is bound by {bounds}"]]
     parts = [click.style(_head(one), bold=True), *table, "", terminal.table(facts, right=(1,)), ""]
     parts += [_layers(one.roofline), ""] if layers and one.roofline else []
     return "\n".join([*parts, _where(one)])
-
-
-def _speed(one: Measurement) -> str:
-    """42.1 G a second, 37 % of this machine's peak; compute binds 80 % of the time, memory 12 %"""
-    text = f"{one.macs / one.network.median / 1e6:.1f} G a second"
-    if one.roofline is None:
-        return text
-    bounds = ", ".join(f"{name} {share:.0%}" for name, share in one.roofline.shares().items())
-    return f"{text}, {one.roofline.reach:.0%} of this machine's peak (time bound by {bounds})"
 
 
 def _layers(roof: Roofline) -> str:
@@ -241,10 +235,8 @@ def _layers(roof: Roofline) -> str:
     peaks = ", ".join(f"{rate:.0f} G MACs a second in {name}" for name, rate in roof.peak.gmacs.items())
     low, high = roof.peak.gbytes[-1][1], roof.peak.gbytes[0][1]
     threads = f"{roof.peak.threads} {_s(roof.peak.threads, 'thread')}"
-    measured = (
-        f"the roof, measured here with {threads}: {peaks}; {low:.0f} GB/s from memory, {high:.0f} from the caches"
-    )
-    return "\n".join([click.style(head, bold=True), *lines, click.style(measured, dim=True)])
+    roofs = [f"the roof with {threads}: {peaks};", f"{low:.0f} GB/s from memory, {high:.0f} GB/s from the caches"]
+    return "\n".join([click.style(head, bold=True), *lines, *(click.style(line, dim=True) for line in roofs)])
 
 
 def _head(one: Measurement) -> str:

@@ -11,6 +11,7 @@ from eyespot.core.machine import Conditions, Machine
 from eyespot.core.timing import Caution, Samples
 
 BUSY = 0.05  # share of the cores' time that others may take unmentioned
+CROWDED = 0.25  # share from which on ratios are no longer fair: a run of 5 ms is interrupted, one of 1 ms is not
 STOLEN = 0.01
 UNSTEADY = 0.05  # two runs of one measurement should differ by less than this in the median
 FAR = 10.0  # robust standard deviations from the median; hyperfine's bound is alike
@@ -46,10 +47,10 @@ def _surroundings(conditions: Conditions, machine: Machine, asked: Asked) -> Ite
     if conditions.others is not None:
         if conditions.others > BUSY:
             seen = f"other programs took {conditions.others:.0%} of the {_cores(machine.cores)} that this may use"
-            yield Caution("load", seen, _when_busy(asked))
+            yield Caution("load", seen, _when_busy(asked, crowded=conditions.others > CROWDED))
     elif conditions.load_before is not None and conditions.load_before > 0.5:
         seen = f"the load average was {conditions.load_before:.1f} before this began"
-        yield Caution("load", seen, _when_busy(asked))
+        yield Caution("load", seen, _when_busy(asked, crowded=conditions.load_before > machine.cores))
     if conditions.stolen is not None and conditions.stolen > STOLEN:
         seen = f"the hypervisor took {conditions.stolen:.1%} of the time for other guests"
         yield Caution("stolen", seen, "measure at another hour, or on a machine of your own")
@@ -75,10 +76,12 @@ def _surroundings(conditions: Conditions, machine: Machine, asked: Asked) -> Ite
         yield Caution("threads", seen, f"pass --threads {machine.cores}, or allow more cores")
 
 
-def _when_busy(asked: Asked) -> str:
+def _when_busy(asked: Asked, *, crowded: bool) -> str:
+    if crowded:
+        return "close them: even ratios then favour what is short enough to run between two interruptions"
     if asked.ways > 1:
         return "close them, or trust the ratios, which come from turns taken side by side, and not the milliseconds"
-    return "close them and measure again, or compare bundles in one call, whose ratio holds on a busy machine"
+    return "close them and measure again, or compare bundles in one call, whose ratio then holds"
 
 
 def _cores(count: float) -> str:
