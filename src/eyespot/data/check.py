@@ -187,7 +187,7 @@ def _about_files(report: Report) -> Iterator[str]:
 def _about_labels(report: Report) -> Iterator[str]:
     found = report.suspicion
     if found and found.suspects:
-        yield f"{_many(len(found.suspects), 'label')} may be wrong: look at them on the page (--html)."
+        yield f"{_many(len(found.suspects), 'label')} may be wrong: have a look on the page (--html)."
     if found and found.judged and found.agreement < ENOUGH:
         yield (
             f"{found.model} tells these classes apart in {found.agreement:.0%} of the cases only, so no labels were "

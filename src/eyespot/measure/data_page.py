@@ -288,7 +288,7 @@ def _image(name: str, shown: Shown) -> str:
     return html.picture(shown[name], name) if name in shown else f'<span class="none">{html.name(_short(name))}</span>'
 
 
-def _short(name: str, length: int = 18) -> str:
+def _short(name: str, length: int = 36) -> str:
     """The last part of a name, its end rather than its beginning."""
     last = name.rpartition("/")[2]
     return last if len(last) <= length else "…" + last[-length:]
