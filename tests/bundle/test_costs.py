@@ -1,21 +1,22 @@
-"""The costs on record are those that drawing gives; if a change was meant:  python -m eyespot.bundle.costs"""
+"""The costs on record are those that drawing gives; if a change was meant:  python -m eyespot.bundle.record_costs"""
 
 import pytest
 
 from eyespot.arch.catalogue import draw, variants
-from eyespot.bundle.costs import cost_of, deployed, key, own_size, record, recorded
+from eyespot.bundle.costs import cost_of, deployed, key, own_size, recorded
 from eyespot.bundle.listing import wanted_costs
+from eyespot.bundle.record_costs import record
 from eyespot.core.cost import cost
 
 
 @pytest.mark.parametrize("name", list(variants()))
 def test_the_record_is_what_drawing_gives(name):
     drawn = record(wanted for wanted in wanted_costs() if wanted[0] == name)
-    assert recorded().get(name) == drawn[name], "run: python -m eyespot.bundle.costs"
+    assert recorded().get(name) == drawn[name], "run: python -m eyespot.bundle.record_costs"
 
 
 def test_the_record_holds_no_network_that_is_gone():
-    assert recorded().keys() == variants().keys(), "run: python -m eyespot.bundle.costs"
+    assert recorded().keys() == variants().keys(), "run: python -m eyespot.bundle.record_costs"
 
 
 def test_what_is_filed_together():

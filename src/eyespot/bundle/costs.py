@@ -2,17 +2,15 @@
 
 ``costs.json`` holds, per variant, the digest of its graph, and ``[parameters, MACs, peak activation bytes]`` by the
 size of the picture and every argument that moves the cost. A test holds it against drawing; what is not on record is
-drawn. After a change write it anew:  python -m eyespot.bundle.costs
+drawn. After a change write it anew:  python -m eyespot.bundle.record_costs
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from eyespot.arch.catalogue import draw, variant
@@ -27,7 +25,7 @@ _MOVES_NO_COST = ("classes", "padding", "eps", "dropout", "drop_path", "size", "
 def cost_of(name: str, arguments: Mapping[str, Any], size: Size) -> Cost:
     """The cost of a variant at a size, with its own number of classes; from the record, else drawn."""
     row = recorded().get(name, {}).get(key(arguments, size))
-    return Cost(*row) if row else deployed(draw(name, {**_moving(arguments), "size": size}))
+    return Cost(*row) if row else deployed(draw(name, {**moving(arguments), "size": size}))
 
 
 def deployed(graph: Graph) -> Cost:
@@ -48,7 +46,7 @@ def own_size(name: str) -> tuple[int, int]:
 def key(arguments: Mapping[str, Any], size: Size) -> str:
     """What a row is filed under: '224', '192x256', '224 stride_on=1x1'."""
     height, width = (size, size) if isinstance(size, int) else size
-    others = [f"{name}={value}" for name, value in sorted(_moving(arguments).items())]
+    others = [f"{name}={value}" for name, value in sorted(moving(arguments).items())]
     return " ".join([str(height) if height == width else f"{height}x{width}", *others])
 
 
@@ -59,32 +57,6 @@ def recorded() -> Mapping[str, Mapping[str, Any]]:
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
-def record(wanted: Iterable[tuple[str, Mapping[str, Any], Size]]) -> dict[str, dict[str, Any]]:
-    """The record as it should be, drawn afresh, for these variants, arguments and sizes."""
-    rows: dict[str, dict[str, Any]] = {}
-    for name, arguments, size in wanted:
-        row = rows.setdefault(name, {})
-        row.setdefault("digest", draw(name).digest)
-        where = key(arguments, size)
-        if where not in row:
-            drawn = deployed(draw(name, {**_moving(arguments), "size": size}))
-            row[where] = [drawn.parameters, drawn.macs, drawn.peak_activation_bytes]
-    return rows
-
-
-def _moving(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def moving(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Those arguments that a cost depends on, without the size."""
     return {name: value for name, value in arguments.items() if name not in _MOVES_NO_COST}
-
-
-def main() -> None:
-    """Writes ``costs.json`` anew, one variant a line."""
-    from eyespot.bundle.listing import wanted_costs
-
-    rows = record(wanted_costs())
-    lines = [f" {json.dumps(name)}: {json.dumps(row, separators=(',', ':'))}" for name, row in rows.items()]
-    Path(__file__).with_name("costs.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    sys.stdout.write(f"wrote the costs of {len(rows)} variants\n")
-
-
-if __name__ == "__main__":
-    main()
