@@ -65,3 +65,8 @@ COVERED = 0.033
 SMOOTHED = 2e-3
 # Coordinates of drawings are written to a hundredth of a pixel.
 DRAWN = 0.011
+# Levels of a uint8 tensor between the integer kernels of ONNX Runtime and their meaning in numpy, from the same inputs:
+# sums that lie exactly between two levels may go to either (measured: 0 for layers, products and means; 1 in sums).
+QUANTIZED_LEVELS = 1
+# What such steps grow to until the logits, as a share of their range (measured: 0 for most networks, up to 0.004).
+QUANTIZED_LOGITS = 2e-2

@@ -43,22 +43,22 @@ def to_onnx(
     if preprocess is None:
         values[INPUT] = file.input(INPUT, "float32", (BATCH, *graph.input))
     else:
-        values[INPUT], folded = _pixels(file, graph, folded, preprocess)
+        values[INPUT], folded = pixels(file, graph, folded, preprocess)
     for node in graph.nodes:
         tensors = [file.tensor(p.name, folded[p.name]) for p in graph.parameters_of(node)]
-        _node(file, node, [values[name] for name in node.inputs], tensors, values[node.name])
+        write_node(file, node, [values[name] for name in node.inputs], tensors, values[node.name])
     for name in graph.outputs:
         file.output(values[name], "float32", (BATCH, *graph.shape(name)))
     return file.to_bytes(producer="eyespot", version="", metadata=metadata)
 
 
-def _pixels(
-    file: OnnxFile, graph: Graph, weights: dict[str, Array], preprocess: Preprocess
+def pixels(
+    file: OnnxFile, graph: Graph, weights: dict[str, Array], preprocess: Preprocess, *, absorb: bool = True
 ) -> tuple[str, dict[str, Array]]:
     """uint8 pixels → the network's input, ``(pixel - mean / scale) · scale / std``, and the weights that then fit.
 
-    Where only ordinary convolutions read the input, the factor and the order of channels move into their weights. The
-    mean cannot: their zero padding comes after it.
+    Where only ordinary convolutions read the input, the factor and the order of channels move into their weights, if
+    they may (``absorb``). The mean cannot: their zero padding comes after it.
     """
     if graph.input != (3, *preprocess.size):
         raise GraphError(f"the pictures are prepared as (3, {preprocess.size[0]}, {preprocess.size[1]}), but the "
@@ -67,7 +67,7 @@ def _pixels(
     mean = np.array(preprocess.mean) / preprocess.scale
     order = [2, 1, 0] if preprocess.channels == "bgr" else [0, 1, 2]
     first = graph.readers()[INPUT]
-    absorbed = all(isinstance(node.op, ops.Conv2d) and node.op.groups == 1 for node in first)
+    absorbed = absorb and all(isinstance(node.op, ops.Conv2d) and node.op.groups == 1 for node in first)
     x = file.input(PIXELS, "uint8", (BATCH, *preprocess.size, 3))
     x = file.node("Transpose", [x], "pixels:nchw", name="pixels.transpose", attributes={"perm": (0, 3, 1, 2)})
     if absorbed:
@@ -88,7 +88,7 @@ def _pixels(
     return x, weights
 
 
-def _node(file: OnnxFile, node: Node, inputs: list[str], tensors: list[str], output: str) -> None:  # noqa: PLR0912 (one case per op)
+def write_node(file: OnnxFile, node: Node, inputs: list[str], tensors: list[str], output: str) -> None:  # noqa: PLR0912 (one case per op)
     """The operators of one node. tensors: its parameters in their order."""
 
     def make(kind: str, attributes: Mapping[str, Attribute] | None = None, *, constants: tuple[str, ...] = ()) -> None:

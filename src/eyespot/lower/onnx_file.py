@@ -16,7 +16,7 @@ from eyespot.lower.protobuf import Message
 IR_VERSION, OPSET = 8, 17
 Attribute = int | float | str | Sequence[int]
 Dimension = int | str  # a name for an axis of any length
-_DTYPES = {"float32": 1, "uint8": 2, "int64": 7}
+_DTYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "float16": 10}
 _FLOAT, _INT, _STRING, _INTS = 1, 2, 3, 7  # AttributeProto.AttributeType
 
 
@@ -50,7 +50,7 @@ class OnnxFile:
 
     def tensor(self, name: str, array: NDArray[Any]) -> str:
         """An initializer. It must not change before ``to_bytes``, which copies it; nothing does before."""
-        array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        array = np.asarray(array, array.dtype.newbyteorder("<"), order="C")
         tensor = Message().integers(1, array.shape).integer(2, _DTYPES[array.dtype.name]).text(8, name)
         self._tensors.message(5, tensor.data(9, array.reshape(-1).view(np.uint8).data))
         return name
@@ -62,6 +62,10 @@ class OnnxFile:
     def integers(self, *values: int) -> str:
         """A constant vector of int64, written once."""
         return self._constant("int", np.array(values, np.int64))
+
+    def level(self, value: int) -> str:
+        """A constant scalar of uint8, written once."""
+        return self._constant("level", np.array(value, np.uint8))
 
     def _constant(self, kind: str, array: NDArray[Any]) -> str:
         name = f"{kind}:{','.join(map(str, np.atleast_1d(array).tolist()))}"
