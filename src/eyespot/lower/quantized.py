@@ -1,10 +1,10 @@
 """Quantized: a network in 8 bits as a value: which tensors lie on which grid, and the integers of its weights.
 
-A tensor on a ``Grid`` is uint8: it stands for ``scale · (q - zero)``. An int8 weight stands for ``weight · scale``, with
-a scale per output channel. A layer with an int8 weight whose input has a grid computes in integers, and its bias counts
-in ``scale of the input · scale of the weight``; without that grid the weight is only stored so. Whatever has no grid
-computes in float32. That is all that the numpy meaning (``quantized_run``), the ONNX file (``quantized_onnx``) and a
-bundle's tensors need to know.
+A tensor on a ``Grid`` is uint8: it stands for ``scale · (q - zero)``. An int8 weight stands for ``weight · scale``,
+with a scale per output channel. A layer with an int8 weight whose input has a grid computes in integers, and its bias
+counts in ``scale of the input · scale of the weight``; without that grid the weight is only stored so. Whatever has no
+grid computes in float32. That is all that the numpy meaning (``quantized_run``), the ONNX file (``quantized_onnx``)
+and a bundle's tensors need to know.
 """
 
 from __future__ import annotations
