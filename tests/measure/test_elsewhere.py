@@ -149,6 +149,7 @@ def test_ssh_that_cannot_work(tiny, standin, host, python, error, message):
             "has no onnxruntime; run there: fake -m pip install",
         ),
         ({"python": [3, 12], "numpy": "2.0", "onnxruntime": "1", "folder": "/tmp; rm -rf ~"}, "offers the folder"),
+        ({"python": [3, 12], "numpy": "2.0", "onnxruntime": "1", "folder": "/home"}, "offers the folder"),
         (["what"], "a Python was needed"),
     ],
 )

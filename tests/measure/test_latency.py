@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
@@ -109,8 +110,6 @@ def test_no_fresh_process_where_the_system_cannot(tiny, monkeypatch):
 
 
 def test_a_fresh_process_names_prepared_pixels_too(tiny, tmp_path):
-    import subprocess
-
     import numpy as np
 
     pixels = tmp_path / "pixels.npy"
@@ -133,3 +132,25 @@ def test_the_plot_shows_every_sample():
 @pytest.mark.parametrize("values", [[1.0], [1.0, 1.0], [0.0, 0.0], [1e-3, 1e4], [3.0, 3.01]])
 def test_the_plot_of_any_range(values):
     ET.fromstring(plot([measurement([values])]))
+
+
+def test_a_loaded_machine_is_said_to_be_one(tiny):
+    """A program on every core, and the record says so."""
+    from eyespot.measure.machine import look
+    from eyespot.run.open import cores
+
+    if look().busy is None:
+        pytest.skip("this system does not count what its cores do")
+    busy = "print(flush=True)\nwhile True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE) for _ in range(cores())]
+    try:
+        for other in others:
+            other.stdout.readline()  # it has begun
+        [one] = measure([Way(tiny)], effort=SHORT)
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
+    [caution] = [caution for caution in one.cautions if caution.kind == "load"]
+    assert one.conditions.others > 0.05
+    assert "other programs took" in caution.seen

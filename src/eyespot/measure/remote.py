@@ -39,7 +39,7 @@ found["folder"] = tempfile.mkdtemp(prefix="eyespot-measure-")
 print(json.dumps(found))
 """
 _HOST = re.compile(r"[A-Za-z0-9_][\w.@:%+-]*")
-_FOLDER = re.compile(r"/[\w./+-]+")
+_FOLDER = re.compile(r"/[\w./+-]*eyespot-measure-\w+")  # it will be removed, so it must be the one we asked for
 _LEFT_OUT = ("cli", "learn", "serve", "choose", "builtin")
 
 
@@ -119,7 +119,7 @@ def _ask(host: str, python: str) -> dict[str, Any]:
             f"{host} answered {said.strip()[:80]!r}; a Python was needed: name it with --python"
         ) from None
     if not _FOLDER.fullmatch(folder):
-        raise RuntimeFailure(f"{host} offers the folder {folder[:80]!r}; a path of letters and digits was needed")
+        raise RuntimeFailure(f"{host} offers the folder {folder[:80]!r}; a fresh one of ours was needed")
     missing = [name for name in ("numpy", "onnxruntime") if not found[name]]
     problem = ""
     if version < (3, 11):
