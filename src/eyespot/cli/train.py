@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,9 @@ def command(
     """
     from eyespot.errors import MissingExtra, UsageError
 
+    # Threads that wait by spinning take the cores from those that prepare pictures, and on a shared machine from
+    # everybody: there a run took ten times as long. This is read when torch is first loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         import torch  # noqa: F401
     except ImportError:

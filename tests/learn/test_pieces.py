@@ -1,0 +1,204 @@
+"""The pieces of a training run, each alone: choices, rates, batches, the store of pictures, what is saved."""
+
+from dataclasses import replace
+from importlib import import_module
+
+import numpy as np
+import pytest
+
+from eyespot.arch.catalogue import draw
+from eyespot.core.pixels import Preprocess
+from eyespot.core.recipe import Augment, Loss, Optimizer, Recipe, Schedule
+from eyespot.errors import TrainingError, UsageError
+
+torch = pytest.importorskip("torch")
+batches, checkpoint, choices = (import_module(f"eyespot.learn.{n}") for n in ("batches", "checkpoint", "choices"))
+module, optim, origin = (import_module(f"eyespot.learn.{n}") for n in ("module", "optim", "origin"))
+pictures, probe = (import_module(f"eyespot.learn.{n}") for n in ("pictures", "probe"))
+
+SIDE = 16
+
+
+def store_of(arrays, folder, limit=None):
+    store = pictures.Store(folder, limit)
+    for array in arrays:
+        store.append(array)
+    return store
+
+
+def some_pictures(count=10, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.integers(0, 256, (20, 24, 3), np.uint8) for _ in range(count)]
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Batches over ten pictures of three classes."""
+
+    def made(**changes):
+        recipe = Recipe(batch=4, seed=3, augment=Augment(mixup=0.2, policy="trivial"))
+        recipe = replace(recipe, **changes)
+        targets = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 2])
+        return batches.Batches(
+            store_of(some_pictures(), tmp_path), targets, 3, Preprocess((SIDE, SIDE)), recipe, workers=2
+        )
+
+    return made
+
+
+def test_a_batch_depends_on_seed_epoch_and_step_alone(make):
+    whole = list(make().epoch(5))
+    assert len(whole) == make().steps == 2
+    ((later, targets),) = make().epoch(5, 1)  # as a resumed run begins
+    assert torch.equal(later, whole[1][0])
+    assert torch.equal(targets, whole[1][1])
+    assert not torch.equal(whole[0][0], next(make().epoch(6))[0])
+    assert not torch.equal(whole[0][0], next(make(seed=4).epoch(5))[0])
+
+
+def test_an_epoch_takes_no_picture_twice(make):
+    plain = Augment(area=(1.0, 1.0), aspect=(1.0, 1.0), flip=0.0)
+    seen = torch.cat([inputs for inputs, _ in make(augment=plain, batch=5).epoch(0)])
+    assert len(torch.unique(seen.flatten(1), dim=0)) == 10
+
+
+def test_targets_are_smoothed_probabilities(make):
+    _, targets = next(make(augment=Augment(), loss=Loss(smoothing=0.3)).epoch(0))
+    assert torch.allclose(targets.sum(1), torch.ones(4))
+    assert sorted(set(targets.flatten().tolist())) == pytest.approx([0.1, 0.8])
+
+
+def test_sampling_shows_rare_classes_as_often(make):
+    drawn = make(augment=Augment(), loss=Loss(balance="sampling"), batch=10)
+    counts = sum(next(drawn.epoch(epoch))[1].sum(0) for epoch in range(30))
+    assert counts.min() > 70  # of 300, where the rarest class has one picture of ten
+
+
+def test_several_processes_share_a_batch(make, tmp_path):
+    ranks = import_module("eyespot.learn.ranks").Ranks
+    plain = replace(make().recipe, augment=Augment())
+    one = replace(make(), recipe=plain)
+    parts = [next(replace(one, ranks=ranks(rank, 2)).epoch(0))[0] for rank in (0, 1)]
+    together = next(one.epoch(0))[0]
+    assert torch.equal(parts[0], together[0::2])
+    assert torch.equal(parts[1], together[1::2])
+
+
+def test_inputs_are_what_the_bundle_makes_of_pixels():
+    from eyespot.bundle.build import normalise
+
+    pixels = np.stack(some_pictures(3))
+    for channels in ("rgb", "bgr"):
+        spec = Preprocess((20, 24), channels=channels, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+        assert np.array_equal(batches.to_inputs(pixels, spec).numpy(), normalise(pixels, spec))
+
+
+def test_pictures_that_memory_does_not_hold_are_the_same_from_the_file(tmp_path):
+    arrays = some_pictures()
+    held, spilled = store_of(arrays, tmp_path), store_of(arrays, tmp_path, limit=3 * arrays[0].nbytes)
+    assert len(held) == len(spilled) == 10
+    assert all(np.array_equal(held[i], spilled[i]) for i in range(10))
+    assert list(tmp_path.iterdir()) == []  # nothing that a killed process would leave behind
+
+
+def test_a_picture_is_kept_whole_and_no_larger_than_crops_need(examples):
+    data = next(examples.glob("*.jpg")).read_bytes()
+    kept = pictures.to_store(data, Preprocess((100, 100)))
+    assert min(kept.shape[:2]) == 125
+    from eyespot.image.decode import open_picture
+
+    height, width = open_picture(data).size
+    assert kept.shape[1] / kept.shape[0] == pytest.approx(width / height, rel=0.01)
+
+
+def test_rates_rise_fall_and_differ_by_stage():
+    spec = Schedule("cosine", warmup=0.25, end=0.1)
+    rates = [optim.rate(spec, 2.0, step / 100) for step in range(101)]
+    assert rates[0] == 0
+    assert max(rates) == rates[25] == 2.0
+    assert rates[100] == pytest.approx(0.2)
+    assert rates[25:] == sorted(rates[25:], reverse=True)
+    network = module.Network(draw("mobilenet_v1_0.25", {"classes": 3, "size": 32}))
+    optimizer = optim.optimizer_for(network, Optimizer(stage_decay=0.5, decay=0.1))
+    optim.set_rate(optimizer, 1.0)
+    by_parameter = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    names = {name: by_parameter[id(p)] for name, p in network.named_parameters()}
+    assert len(names) == len(by_parameter)
+    assert names["classifier.weight"]["lr"] == 1.0
+    assert names["stem.conv.weight"]["lr"] < 0.1
+    assert names["stem.conv.weight"]["weight_decay"] == 0.1
+    assert names["stem.norm.weight"]["weight_decay"] == names["classifier.bias"]["weight_decay"] == 0.0
+
+
+def test_the_choices_follow_the_data(tiny):
+    found = origin.open_origin(str(tiny.path))
+    recipe = Recipe(kind="finetune")
+    resolve = choices.resolve
+    sides = {side: resolve(recipe, found, pictures=3000, side=side, classes=4).size for side in (0, 28, 64, 128, 4000)}
+    assert sides == {0: 160, 28: 64, 64: 96, 128: 160, 4000: 160}
+    few, many = (resolve(recipe, found, pictures=n, side=64, classes=4) for n in (100, 1_000_000))
+    assert few.epochs > many.epochs
+    assert few.batch < many.batch
+    given = resolve(replace(recipe, size=96, epochs=3, batch=7), found, pictures=100, side=64, classes=4)
+    assert (given.size, given.epochs, given.batch, given.norm.frozen) == (96, 3, 7, True)
+    assert resolve(replace(recipe, kind="probe"), found, pictures=100, side=64, classes=4).epochs == 0
+    fresh = origin.open_origin("mobilenet_v1_0.25")
+    assert resolve(Recipe(kind="scratch"), fresh, pictures=100, side=500, classes=4).size == 224
+    with pytest.raises(UsageError, match="without weights"):
+        resolve(recipe, fresh, pictures=100, side=64, classes=4)
+
+
+def test_an_origin_takes_other_classes_and_another_size(tiny, tmp_path):
+    sized = origin.open_origin(str(tiny.path)).at(size=64, classes=5)
+    assert sized.graph == draw("mobilenet_v1_0.25", {"classes": 5, "size": 64})
+    assert sized.preprocess.size == (64, 64)
+    assert dict(sized.arguments) == {"classes": 5, "size": 64}
+    (tmp_path / "nets.py").write_text("def a(*, classes=10): ...\n")
+    with pytest.raises(UsageError, match="takes no argument 'size'"):
+        origin.open_origin(f"{tmp_path}/nets.py:a")
+
+
+def test_a_head_separates_what_can_be_separated():
+    rng = np.random.default_rng(0)
+    targets = np.arange(90) % 3
+    features = (rng.normal(size=(90, 8)) * 5 + 100 + 20 * np.eye(3, 8)[targets]).astype(np.float32)
+    parts = (features[:60], targets[:60]), (features[60:], targets[60:])
+    head = probe.fit_head(*parts, 3, Recipe())
+    assert head.top1 == 1.0
+    answers = features[60:] @ head.weight.T + head.bias
+    assert (answers.argmax(1) == targets[60:]).all()
+    again = probe.fit_head(*parts, 3, Recipe())
+    assert np.array_equal(head.weight, again.weight)
+
+
+def test_class_weights_make_classes_equal():
+    weights = probe.class_weights(np.array([0, 0, 0, 1]), 3)
+    assert weights.tolist() == pytest.approx([2 / 3, 2, 0])
+
+
+def test_a_damaged_checkpoint_is_one_line(tmp_path):
+    assert checkpoint.read(tmp_path) is None
+    network = module.Network(draw("mobilenet_v1_0.25", {"classes": 3, "size": 32}))
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9)
+    state = checkpoint.State(epoch=2, step=5)
+    checkpoint.save(tmp_path, network, network, optimizer, state)
+    assert checkpoint.restore(checkpoint.read(tmp_path), network, network, optimizer) == state
+    place = tmp_path / "last.pt"
+    whole = place.read_bytes()
+    for damaged in (whole[:1000], b"", b"x" * 1000, whole[: len(whole) // 2]):
+        place.write_bytes(damaged)
+        with pytest.raises(TrainingError, match="cannot be read") as error:
+            checkpoint.read(tmp_path)
+        assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
+    network = module.Network(draw("mobilenet_v1_0.25", {"classes": 3, "size": 32}))
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    checkpoint.save(tmp_path, network, network, optimizer, checkpoint.State())
+    before = (tmp_path / "last.pt").read_bytes()
+    with torch.no_grad():
+        network.get_parameter("classifier.bias")[0] = float("nan")
+    with pytest.raises(TrainingError, match="no longer a number"):
+        checkpoint.save(tmp_path, network, network, optimizer, checkpoint.State())
+    assert (tmp_path / "last.pt").read_bytes() == before
