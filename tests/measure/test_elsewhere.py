@@ -14,6 +14,7 @@ from eyespot.errors import BundleError, RuntimeFailure, UsageError
 from eyespot.measure.phone import LITERT_TOOL, ORT_TOOL, Tool, measure_by_adb, tool_for
 from eyespot.measure.record import Effort, Way
 from eyespot.measure.remote import measure_by_ssh, pack
+from terminal import on_a_terminal
 
 SHORT = Effort(seconds=0.05, turns=6, warmup=1, cold_starts=1, throughput=0.05, threads=1, roof=False)
 
@@ -196,6 +197,21 @@ def test_adb_with_onnx_runtimes_program(tiny, standin):
     assert f"{ORT_TOOL} -I -e cpu -m times" in log
     assert log.splitlines()[-1] == "shell rm -rf /data/local/tmp/eyespot"
     assert {path.name for path in (standin / "phone").iterdir()} == {ORT_TOOL, "model0.onnx", "model1.onnx"}
+
+
+def test_the_verb_reaches_a_phone(tiny, standin, monkeypatch):
+    monkeypatch.setenv("HAS_TOOL", "1")
+    short = ["--seconds", "0.01", "--turns", "6", "--warmup", "1", "--threads", "2"]
+    command = [sys.executable, "-m", "eyespot", "measure", str(tiny.path), "--on", "adb:R5CT", *short]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert (data["place"], data["latency_ms"], data["threads"]) == ("adb", None, 2)
+    assert "caution: onnxruntime_perf_test feeds random numbers" in done.stderr
+    code, text = on_a_terminal(command)
+    assert code == 0
+    assert "on onnxruntime, 2 threads, by adb" in text
+    assert "Google Tensor G3" in text
 
 
 def test_adb_with_literts_program(tiny, standin):

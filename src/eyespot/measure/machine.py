@@ -113,7 +113,7 @@ def _stat(root: Path) -> tuple[float | None, float | None]:
             busy += (user + nice + system + irq + softirq) / tick
             stolen += steal / tick
             seen = True
-    return (busy, stolen) if seen else (None, None)
+    return (busy, stolen) if seen and busy else (None, None)  # some sandboxes show a file of zeros
 
 
 def _cgroup(root: Path, name: str) -> str:
