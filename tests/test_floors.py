@@ -35,7 +35,20 @@ def test_the_nouns_and_architectures_need_the_standard_library_only():
     assert loaded_by(f"{nouns}\n{draw}") == set()
 
 
-VERBS = ["classify", "data", "evaluate", "fetch", "import", "measure", "models", "pack", "show", "unpack", "verify"]
+VERBS = [
+    "classify",
+    "data",
+    "evaluate",
+    "fetch",
+    "import",
+    "measure",
+    "models",
+    "pack",
+    "show",
+    "train",
+    "unpack",
+    "verify",
+]
 
 
 @pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])
