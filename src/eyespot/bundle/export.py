@@ -7,8 +7,6 @@ add: a scale of one, a mean of zero, a variance of one less epsilon, and the con
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from eyespot.core.card import Card
 from eyespot.core.graph import Graph
 from eyespot.core.ops import BatchNorm, Dropout, DropPath, Op, Scale
 from eyespot.core.pixels import Preprocess
+from eyespot.core.whole import whole
 from eyespot.errors import UsageError, WeightsError
 from eyespot.lower.fold import fold_graph
 from eyespot.weights.names import SCHEMES
@@ -205,17 +204,10 @@ def _torch_file(out: Path, tensors: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def _write(out: Path, data: bytes) -> None:
-    """The file appears whole or not at all."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            Path(name).chmod(0o644)
-            Path(name).replace(out)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with whole(out) as file:
+            file.write(data)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror or error}") from None
 

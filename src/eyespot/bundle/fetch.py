@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from email.message import Message
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from eyespot.core.whole import whole
 from eyespot.errors import FetchError, HashMismatch
 
 if TYPE_CHECKING:
@@ -79,15 +79,11 @@ def fetch_file(
 
 def _fetch_at_once(url: str, to: Path, sha256: str, limit: int, watch: Watch | None) -> None:
     digest = hashlib.sha256()
-    handle, staging = tempfile.mkstemp(prefix=f".{to.name}.", dir=to.parent)
-    try:
-        with os.fdopen(handle, "wb") as file, _open(url) as answer:
+    with whole(to) as file:
+        with _open(url) as answer:
             _room(to, answer.length)
             _write(_body(answer, url, limit, "nothing was kept, try again"), file, digest, watch, answer.length, 0)
         _check(url, digest.hexdigest(), sha256, answer.announced)
-        Path(staging).replace(to)
-    finally:
-        Path(staging).unlink(missing_ok=True)
 
 
 def _fetch_in_parts(url: str, to: Path, sha256: str, limit: int, part: Path, watch: Watch | None) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from eyespot.bundle.cache import bundle_directory
 from eyespot.bundle.store import CARD, REQUIRED, Bundle, check_free, put_in_place, read
 from eyespot.core.card import Card
+from eyespot.core.whole import whole
 from eyespot.errors import BundleError, UsageError
 
 SUFFIX = ".eyespot"
@@ -46,16 +47,10 @@ def pack(bundles: Sequence[Bundle], out: Path, *, replace: bool = False) -> Path
         raise UsageError(f"{out} exists; choose another file, or pass --replace")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        handle, staging = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
-        try:
-            with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w") as archive:
-                for bundle in bundles:
-                    for name in (CARD, *bundle.card.files):
-                        _add(archive, bundle.path / name, f"{bundle.card.name}/{name}")
-            Path(staging).chmod(0o644)
-            Path(staging).replace(out)
-        finally:
-            Path(staging).unlink(missing_ok=True)
+        with whole(out) as file, zipfile.ZipFile(file, "w") as archive:
+            for bundle in bundles:
+                for name in (CARD, *bundle.card.files):
+                    _add(archive, bundle.path / name, f"{bundle.card.name}/{name}")
     except OSError as error:
         raise BundleError(f"{out} cannot be written: {error.strerror or error}; nothing was kept") from None
     return out

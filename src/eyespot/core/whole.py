@@ -1,0 +1,31 @@
+"""Writes a file that is there whole, or not at all: what was there before stays until the new one is complete."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def whole(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
+    """A file to write in a ``with`` block, which gets its name when the block ends; after an exception nothing is left.
+
+    Its folder must exist. durable: wait for the disk, so that a power cut cannot leave the name without the bytes.
+    OSError as it comes: no folder, no right to write, a full disk.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    staging = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        staging.chmod(0o644)
+        staging.replace(path)
+    finally:
+        staging.unlink(missing_ok=True)
