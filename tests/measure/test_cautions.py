@@ -28,6 +28,7 @@ def test_a_quiet_measurement_has_none():
     [
         ("load", replace(QUIET, others=0.4), MACHINE, "other programs took 40% of the 2 cores"),
         ("load", Conditions(load_before=3.0), MACHINE, "the load average was 3.0"),
+        ("neighbours", replace(QUIET, neighbours=0.9), MACHINE, "outside the 2 cores of this were 90% busy"),
         ("stolen", replace(QUIET, stolen=0.05), MACHINE, "the hypervisor took 5.0%"),
         ("throttled", replace(QUIET, throttled_seconds=0.3), MACHINE, "quota held this up for 300 ms"),
         ("frequency", replace(QUIET, megahertz=(3000.0, 2000.0)), MACHINE, "3,000 to 2,000 MHz"),

@@ -71,7 +71,7 @@ def test_this_machine_names_nobody():
     assert os.environ.get("HOME", "/root") not in text
 
 
-def test_counters_are_of_the_allowed_cores(tmp_path):
+def test_counters_are_of_the_allowed_cores(tmp_path, monkeypatch):
     tick = os.sysconf("SC_CLK_TCK")
     lines = [f"cpu{n} {user * tick} 0 {system * tick} 999 9 0 0 {steal * tick} 0 0" for n, user, system, steal in
              [(0, 10, 5, 1), (1, 500, 500, 50), (2, 3, 2, 2)]]  # fmt: skip
@@ -87,13 +87,17 @@ def test_counters_are_of_the_allowed_cores(tmp_path):
     )
     moment = look(root)
     assert (moment.busy, moment.stolen, moment.throttled, moment.megahertz) == (20.0, 3.0, 1.5, 2500.0)
+    assert moment.neighbours == 1000.0
+    monkeypatch.setattr(machine, "_allowed", lambda: {0, 1, 2})
+    assert look(root).neighbours is None
 
 
 def test_what_others_took():
-    before = Moment(100.0, 5.0, 0.5, 50.0, 1.0, 0.25, 3000.0)
-    after = Moment(110.0, 12.0, 1.5, 62.0, 1.5, 0.5, 2400.0)
+    before = Moment(100.0, 5.0, 0.5, 50.0, 1.0, 0.25, 3000.0, 40.0)
+    after = Moment(110.0, 12.0, 1.5, 62.0, 1.5, 0.5, 2400.0, 49.0)
     found = between(before, after)  # 10 s of two cores: 12 s busy, 7 of them this process
     assert (found.others, found.stolen, found.throttled_seconds) == (0.25, 0.025, 0.25)
+    assert found.neighbours == 0.9
     assert (found.load_before, found.load_after, found.megahertz) == (0.5, 1.5, (3000.0, 2400.0))
 
 

@@ -57,7 +57,8 @@ class Conditions:
     load_before, load_after: the load average of one minute (None where the system has none). others: the share, 0 to 1,
     of the allowed cores' time that other programs took meanwhile; stolen: the share that the hypervisor took;
     throttled_seconds: how long a container's quota held the process up; megahertz: the processor's frequency before and
-    after. None: this system does not say.
+    after; neighbours: the share of their time that the cores outside those allowed were busy, which share caches and
+    heat with them. None: this system does not say, or there are none.
     """
 
     load_before: float | None = None
@@ -66,6 +67,7 @@ class Conditions:
     stolen: float | None = None
     throttled_seconds: float | None = None
     megahertz: tuple[float, float] | None = None
+    neighbours: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Every field, rounded to what means something."""

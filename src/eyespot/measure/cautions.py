@@ -51,6 +51,11 @@ def _surroundings(conditions: Conditions, machine: Machine, asked: Asked) -> Ite
     elif conditions.load_before is not None and conditions.load_before > 0.5:
         seen = f"the load average was {conditions.load_before:.1f} before this began"
         yield Caution("load", seen, _when_busy(asked, crowded=conditions.load_before > machine.cores))
+    if conditions.neighbours is not None and conditions.neighbours > CROWDED:
+        seen = f"the cores outside the {_cores(machine.cores)} of this were {conditions.neighbours:.0%} busy"
+        yield Caution(
+            "neighbours", seen, "they share caches, memory and heat with it: quieten them, or compare in one call"
+        )
     if conditions.stolen is not None and conditions.stolen > STOLEN:
         seen = f"the hypervisor took {conditions.stolen:.1%} of the time for other guests"
         yield Caution("stolen", seen, "measure at another hour, or on a machine of your own")

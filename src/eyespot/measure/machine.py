@@ -65,15 +65,16 @@ class Moment:
     stolen: float | None
     throttled: float | None
     megahertz: float | None
+    neighbours: float | None = None  # seconds for each core outside those allowed
 
 
 def look(root: Path = Path("/")) -> Moment:
     """The counters now. Two moments give the conditions between them."""
     used = os.times()
-    busy, stolen = _stat(root)
+    busy, stolen, neighbours = _stat(root)
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     own = used.user + used.system + used.children_user + used.children_system
-    return Moment(time.perf_counter(), own, load, busy, stolen, _throttled(root), _megahertz(root))
+    return Moment(time.perf_counter(), own, load, busy, stolen, _throttled(root), _megahertz(root), neighbours)
 
 
 def between(before: Moment, after: Moment) -> Conditions:
@@ -83,7 +84,7 @@ def between(before: Moment, after: Moment) -> Conditions:
     def share(spent: float) -> float:
         return min(max(spent / capacity, 0.0), 1.0)
 
-    others = stolen = throttled = megahertz = None
+    others = stolen = throttled = megahertz = neighbours = None
     if before.busy is not None and after.busy is not None:
         others = share(after.busy - before.busy - (after.own - before.own))
     if before.stolen is not None and after.stolen is not None:
@@ -92,7 +93,9 @@ def between(before: Moment, after: Moment) -> Conditions:
         throttled = max(after.throttled - before.throttled, 0.0)
     if before.megahertz is not None and after.megahertz is not None:
         megahertz = (before.megahertz, after.megahertz)
-    return Conditions(before.load, after.load, others, stolen, throttled, megahertz)
+    if before.neighbours is not None and after.neighbours is not None:
+        neighbours = share((after.neighbours - before.neighbours) * len(_allowed()))
+    return Conditions(before.load, after.load, others, stolen, throttled, megahertz, neighbours)
 
 
 def _allowed() -> set[int]:
@@ -101,19 +104,23 @@ def _allowed() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _stat(root: Path) -> tuple[float | None, float | None]:
-    """Seconds that the allowed cores were busy, and that the hypervisor took from them."""
-    busy = stolen = 0.0
-    seen = False
+def _stat(root: Path) -> tuple[float | None, float | None, float | None]:
+    """Seconds that the allowed cores were busy, that the hypervisor took, and that each other core was busy."""
     tick = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-    for line in _read(root / "proc/stat").splitlines():
-        match = re.match(r"cpu(\d+) +(.*)", line)
-        if match and int(match[1]) in _allowed():
-            user, nice, system, _, _, irq, softirq, steal, *_ = [*map(int, match[2].split()), *[0] * 8]
-            busy += (user + nice + system + irq + softirq) / tick
+    allowed = _allowed()
+    busy = stolen = 0.0
+    neighbours = []
+    for core, counts in re.findall(r"^cpu(\d+) +(.*)$", _read(root / "proc/stat"), re.MULTILINE):
+        user, nice, system, _, _, irq, softirq, steal, *_ = [*map(int, counts.split()), *[0] * 8]
+        worked = (user + nice + system + irq + softirq) / tick
+        if int(core) in allowed:
+            busy += worked
             stolen += steal / tick
-            seen = True
-    return (busy, stolen) if seen and busy else (None, None)  # some sandboxes show a file of zeros
+        else:
+            neighbours.append(worked)
+    if not busy:  # no such file, or one of zeros, as some sandboxes show it
+        return None, None, None
+    return busy, stolen, sum(neighbours) / len(neighbours) if neighbours else None
 
 
 def _cgroup(root: Path, name: str) -> str:
