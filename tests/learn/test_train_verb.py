@@ -51,7 +51,7 @@ def test_every_event_is_a_line_for_a_person(place):
     epoch = {"event": "epoch", "epoch": 2, "loss": 0.5, "val_loss": 0.4, "top1": 0.9, "best": True}
     lines = [told(event) for event in [*events, epoch]]
     assert all(lines)
-    assert "3 classes, 28 to learn from, 8 to validate" in lines[0]
+    assert "3 classes, 29 to learn from, 7 to validate" in lines[0]
     assert "top-1 90.00 %  best so far" in lines[-1]
     assert told({"event": "of a newer version"}) is None
 
@@ -103,7 +103,8 @@ def test_the_page_is_true(place, tmp_path, monkeypatch):
     """Its Python runs, its recipe is one, and its table of choices is the code's."""
     page = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
     colours(tmp_path / "leaves")
-    (tmp_path / "leaves" / "class 0 ü").rename(tmp_path / "leaves" / "red")
+    red = (tmp_path / "leaves" / "class 0 ü").rename(tmp_path / "leaves" / "red")
+    (red / "0 b.png").rename(red / "0.png")
     (python,) = re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     python = python.replace("epochs=2", f"epochs=2, model={str(place[0] / 'tiny')!r}, threads=1, settings={QUICK!r}")
     done = subprocess.run(
@@ -115,8 +116,9 @@ def test_the_page_is_true(place, tmp_path, monkeypatch):
     (toml,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     read = recipe.Recipe.from_toml(toml)
     shipped = import_module("eyespot.learn.training").load_recipe("finetune")
-    assert (read.optimizer, read.schedule, read.loss, read.regularisation, read.augment, read.patience) == (
-        shipped.optimizer, shipped.schedule, shipped.loss, shipped.regularisation, shipped.augment, shipped.patience
+    assert (read.optimizer, read.schedule, read.loss, read.regularisation, read.norm, read.augment, read.patience) == (
+        shipped.optimizer, shipped.schedule, shipped.loss, shipped.regularisation, shipped.norm, shipped.augment,
+        shipped.patience,
     )  # fmt: skip
     rows = re.findall(r"^\| (?:up to ([\d,]+)|more) \| (\d+), (\d+) \| (\d+), (\d+) \|$", page, re.MULTILINE)
     assert len(rows) == 6

@@ -6,11 +6,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from eyespot.cli import terminal
+
+if TYPE_CHECKING:
+    from eyespot.learn.run import Run
 
 
 @click.command("train")
@@ -50,7 +53,32 @@ def command(
     and label, or a zip or tar of these. Stopped at any moment, `eyespot train --resume RUN` goes on. Exit code 1 when
     pictures had to be left out.
     """
-    from eyespot.errors import MissingExtra, UsageError
+    watch = _watch(as_json=as_json or not sys.stdout.isatty())
+    chosen: dict[str, Any] = {"model": model, "recipe": recipe, "epochs": epochs, "seed": seed, "group": group}
+    chosen |= {"validation": validation, "teacher": teacher, "threads": threads, "device": device}
+    if resumed is not None:
+        _refuse_with_resume(data, out, chosen)
+    _load_torch()
+    try:
+        run = _begin(data, out, settings, chosen, watch) if resumed is None else _resume(resumed, settings, watch)
+    except KeyboardInterrupt:
+        click.echo(f"eyespot: interrupted; go on with `eyespot train --resume {resumed or out}`", err=True)
+        return 130
+    return 1 if any(event["event"] == "skipped" for event in run.events()) else 0
+
+
+def _refuse_with_resume(data: Path | None, out: Path | None, chosen: dict[str, Any]) -> None:
+    from eyespot.errors import UsageError
+
+    given = {"DATA": data, "--out": out, **{f"--{name}": value for name, value in chosen.items()}}
+    extra = [name for name, value in given.items() if value is not None]
+    if extra:
+        raise UsageError(f"--resume takes all from the run's recipe but --set; leave out {', '.join(extra)}")
+
+
+def _load_torch() -> None:
+    """MissingExtra where it is not installed."""
+    from eyespot.errors import MissingExtra
 
     # Threads that wait by spinning take the cores from those that prepare pictures, and on a shared machine from
     # everybody: there a run took ten times as long. This is read when torch is first loaded.
@@ -59,39 +87,24 @@ def command(
         import torch  # noqa: F401
     except ImportError:
         raise MissingExtra("eyespot train", "train") from None
-    from eyespot.learn.training import resume, train
 
-    watch = _watch(as_json=as_json or not sys.stdout.isatty())
-    if resumed is not None:
-        given: dict[str, object] = {"DATA": data, "--out": out, "--model": model, "--recipe": recipe}
-        given |= {"--epochs": epochs, "--seed": seed}
-        given |= {"--validation": validation, "--group": group, "--teacher": teacher, "--threads": threads}
-        given |= {"--device": device}
-        extra = [name for name, value in given.items() if value is not None]
-        if extra:
-            raise UsageError(f"--resume takes all from the run's recipe but --set; leave out {', '.join(extra)}")
-        run = resume(resumed, settings=settings, watch=watch)
-        if run.result is not None and not watch.heard:
-            watch.event(run.result)
-    else:
-        if data is None or out is None:
-            raise UsageError("say what to train on and where to: eyespot train PICTURES --out RUN")
-        run = train(
-            data,
-            out,
-            model=model,
-            recipe=recipe,
-            epochs=epochs,
-            settings=settings,
-            seed=seed,
-            validation=validation,
-            group=group,
-            teacher=teacher,
-            threads=threads,
-            device=device,
-            watch=watch,
-        )
-    return 1 if any(event["event"] == "skipped" for event in run.events()) else 0
+
+def _begin(data: Path | None, out: Path | None, settings: tuple[str, ...], chosen: dict[str, Any], watch: Any) -> Run:
+    from eyespot.errors import UsageError
+    from eyespot.learn.training import train
+
+    if data is None or out is None:
+        raise UsageError("say what to train on and where to: eyespot train PICTURES --out RUN")
+    return train(data, out, settings=settings, watch=watch, **chosen)
+
+
+def _resume(run: Path, settings: tuple[str, ...], watch: Any) -> Run:
+    from eyespot.learn.training import resume
+
+    found = resume(run, settings=settings, watch=watch)
+    if found.result is not None and not watch.heard and os.environ.get("RANK", "0") == "0":
+        watch.event(found.result)  # it was done already
+    return found
 
 
 def _watch(*, as_json: bool) -> Any:
