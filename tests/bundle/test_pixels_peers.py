@@ -71,6 +71,13 @@ def seen_by_the_network(card, transforms):
     return lambda photo: (np.asarray(transforms(photo)) * std + mean - 0.5) / 0.5
 
 
+BEFORE_THE_HUB = {
+    "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-cadene/xception-43020ad28.pth": (
+        "legacy_xception.tf_in1k"
+    )
+}
+
+
 def test_timm_s_transforms(photos):
     data = imported("timm.data")
     from timm.models import get_pretrained_cfg
@@ -78,8 +85,9 @@ def test_timm_s_transforms(photos):
     rows = []
     for card in published().values():
         repo = card.hub.repo if card.hub else ""
-        config = get_pretrained_cfg(repo.removeprefix("timm/")) if repo.startswith("timm/") else None
-        if config is not None:
+        if repo.startswith("timm/") or card.url in BEFORE_THE_HUB:
+            config = get_pretrained_cfg(BEFORE_THE_HUB.get(card.url, repo.removeprefix("timm/")))
+            assert config is not None, f"timm knows no {card.name}"
             resolved = data.resolve_data_config(pretrained_cfg=config.to_dict())
             rows.append(((card.preprocess, str(resolved)), (card.preprocess, resolved)))
     assert len(rows) >= 20
@@ -120,10 +128,29 @@ def test_transformers_image_processors(tmp_path, photos, kind, options, backend)
     assert_same(photos, preprocess, lambda photo: processor(photo, return_tensors="np")["pixel_values"][0], **within)
 
 
+def test_google_s_processors(photos):
+    """The hub's files came from transformers' own conversion, which resizes to 32 pixels more than it crops."""
+    transformers = imported("transformers")
+    cards = [card for card in published().values() if card.hub and card.hub.repo.startswith("google/")]
+    assert len(cards) >= 6
+    for card in cards:
+        kind = "MobileNetV1" if card.scheme.endswith("v1") else "MobileNetV2"
+        (side, _) = card.preprocess.size
+        processor = getattr(transformers, f"{kind}ImageProcessorPil")(
+            size={"shortest_edge": side + 32}, crop_size={"height": side, "width": side}
+        )
+
+        def transform(photo, processor=processor):
+            return processor(photo, return_tensors="np")["pixel_values"][0]
+
+        assert_same(photos, card.preprocess, transform)
+
+
 @pytest.mark.parametrize(
     ("module", "scheme"),
     [("mobilenet", "keras.mobilenet_v1"), ("mobilenet_v2", "keras.mobilenet_v2"), ("resnet50", "keras.resnet"),
-     ("xception", "keras.xception"), ("inception_v3", "keras.inception_v3")],
+     ("xception", "keras.xception"), ("inception_v3", "keras.inception_v3"),
+     ("inception_resnet_v2", "keras.inception_resnet_v2")],
 )  # fmt: skip
 def test_keras_preprocess_input(photos, module, scheme):
     """What the values become; where they come from is load_img's affair (below)."""
