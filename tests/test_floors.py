@@ -44,6 +44,7 @@ VERBS = [
     "measure",
     "models",
     "pack",
+    "quantize",
     "show",
     "train",
     "unpack",

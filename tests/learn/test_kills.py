@@ -70,7 +70,7 @@ def _survives(folder: Path, *, kills: int, epochs: int) -> None:
     rng, done = random.Random(0), 0
     places = set()
     for _ in range(10 * kills):
-        if done == kills:
+        if done >= kills and places:
             break
         ended, _ = _in_child(data, folder / "killed", model, epochs, kill_after=rng.uniform(0.02, 0.6) * seconds)
         done += not ended
@@ -79,9 +79,9 @@ def _survives(folder: Path, *, kills: int, epochs: int) -> None:
             places.add((state["epoch"], state["step"]))
         if ended:  # a run that is over has no moment left to be killed at: the next kills hit another one
             assert same(checkpoint(folder / "killed"), checkpoint(folder / "undisturbed"))
-            (folder / "killed").rename(folder / f"killed {done}")
-    assert done == kills
-    assert places
+            (folder / "killed").rename(folder / f"over {len(list(folder.iterdir()))}")
+    assert done >= kills
+    assert places  # at least one kill came after a checkpoint
     ended, _ = _in_child(data, folder / "killed", model, epochs)
     assert ended
     assert same(checkpoint(folder / "killed"), checkpoint(folder / "undisturbed"))

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from eyespot.core.card import Card
 from eyespot.core.labels import Labels
-from eyespot.errors import BundleError, HashMismatch, UsageError
+from eyespot.errors import BundleError, HashMismatch, UsageError, WeightsError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from eyespot.lower.quantized import Quantized
 
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
@@ -59,10 +61,21 @@ class Bundle:
         return self.path / MODEL
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
-        """Every tensor by our name, float32."""
+        """Every tensor by our name, float32; of a quantized network, what its integers stand for."""
         import numpy as np
 
+        if self.card.precision != "float32":
+            return self.quantized().float_weights()
         return {name: tensor.astype(np.float32, copy=False) for name, tensor in _load(self.path / WEIGHTS).items()}
+
+    def quantized(self) -> Quantized:
+        """The network of a bundle whose precision is not float32, as it computes; BundleError when it is no such."""
+        from eyespot.lower.quantized import Quantized
+
+        try:
+            return Quantized.from_tensors(self.card.graph.inference(), _load(self.path / WEIGHTS))
+        except WeightsError as error:
+            raise BundleError(f"{self.path / WEIGHTS}: {error}") from None
 
     def goldens(self) -> Goldens:
         """The pictures and answers that travel with the weights."""
@@ -116,7 +129,7 @@ def write(
     path: str | Path,
     card: Card,
     *,
-    weights: Mapping[str, NDArray[np.float32]],
+    weights: Mapping[str, NDArray[Any]],
     labels: Labels,
     model: bytes,
     goldens: Goldens,
@@ -174,10 +187,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _compact(tensor: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
-    """Float16 where that loses nothing (weights that came, or were rounded, as float16): half the bytes."""
+def _compact(tensor: NDArray[Any]) -> NDArray[Any]:
+    """Float32 as float16 where that loses nothing (weights that came, or were rounded, as float16): half the bytes."""
     import numpy as np
 
+    if tensor.dtype != np.float32:
+        return tensor
     with np.errstate(over="ignore"):
         half = tensor.astype(np.float16)
     return half if np.array_equal(half.astype(np.float32), tensor) else tensor

@@ -212,3 +212,15 @@ def _stretches(highs: Array, weight: Array, op: ops.Op) -> Array | None:
 def layer_inputs(graph: Graph) -> dict[str, str]:
     """For each layer that has an integer kernel, what it reads."""
     return {node.name: node.inputs[0] for node in graph.nodes if isinstance(node.op, LAYERS)}
+
+
+def layer_before(graph: Graph, name: str) -> str | None:
+    """The layer whose answers, through activations and gates alone, a layer reads; None when there is no such one."""
+    node = graph.by_name[name]
+    while node.inputs[0] != INPUT:
+        node = graph.by_name[node.inputs[0]]
+        if isinstance(node.op, LAYERS):
+            return node.name
+        if not isinstance(node.op, ops.Activation | ops.Mul):
+            return None
+    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -15,10 +16,12 @@ from eyespot.lower.numpy_ops import Array
 from eyespot.lower.quantized import LEVELS, Grid
 from eyespot.lower.quantized_onnx import MOVES, reads_pixels
 
-Method = Literal["minmax", "percentile", "mse", "entropy"]
+Method = Literal["minmax", "percentile", "tight", "mse", "entropy"]
 METHODS: tuple[Method, ...] = get_args(Method)
+WHOLE: tuple[Method, ...] = ("minmax", "percentile", "mse", "entropy")  # for all tensors alike; 'tight' is for some
 _BINS = 4096  # of a histogram, at the most
 _OUTSIDE = 1e-4  # the share of values that 'percentile' leaves outside, on each side
+_TIGHT = 1e-3  # and 'tight'
 _SHARES = np.linspace(1.0, 0.3, 36)  # of the whole range, that 'mse' and 'entropy' try
 
 
@@ -190,10 +193,10 @@ def _grid(seen: Seen, method: Method) -> Grid:
     return Grid.spanning(*_RANGES[method](seen.histogram(), low, high))
 
 
-def _percentile(seen: Histogram, low: float, high: float) -> tuple[float, float]:
+def _percentile(seen: Histogram, low: float, high: float, *, outside: float = _OUTSIDE) -> tuple[float, float]:
     below = np.cumsum(seen.counts) / max(seen.counts.sum(), 1)
-    cut = seen.middles[min(int(np.searchsorted(below, _OUTSIDE)), len(below) - 1)]
-    top = seen.middles[min(int(np.searchsorted(below, 1 - _OUTSIDE)), len(below) - 1)]
+    cut = seen.middles[min(int(np.searchsorted(below, outside)), len(below) - 1)]
+    top = seen.middles[min(int(np.searchsorted(below, 1 - outside)), len(below) - 1)]
     return (max(low, float(cut)) if cut < 0 else low), (min(high, float(top)) if top > 0 else high)
 
 
@@ -248,6 +251,7 @@ def _divergence(seen: Histogram, low: float, high: float) -> float:
 _RANGES: Mapping[Method, Callable[[Histogram, float, float], tuple[float, float]]] = {
     "minmax": lambda _, low, high: (low, high),
     "percentile": _percentile,
+    "tight": partial(_percentile, outside=_TIGHT),
     "mse": _mse,
     "entropy": _entropy,
 }

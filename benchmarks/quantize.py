@@ -1,0 +1,224 @@
+"""Eight bits side by side: `python benchmarks/quantize.py --bundles DIR --samples DIR [--tiny DIR] [--json FILE]`.
+
+What ONNX Runtime's own tools (per tensor, per channel), NNCF's defaults and `eyespot quantize` lose on the same
+pictures, 100 to calibrate on and 400 others to measure on, and what each takes beside float32 in the same turns.
+
+--bundles: a folder of bundles with the names below, made by `eyespot import`; those that are absent are listed so.
+--samples: labelled ImageNet pictures; --tiny: of Tiny ImageNet, for the built-in model. A second table times families
+with random weights, for which accuracy means nothing. Needs `onnx`; `nncf` is used where it is installed.
+"""
+
+import argparse
+import json
+import logging
+import os
+import random
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from report import machine
+
+from eyespot.arch.catalogue import draw
+from eyespot.bundle.resolve import open_bundle
+from eyespot.bundle.store import Bundle
+from eyespot.core.pixels import torchvision_preprocess
+from eyespot.image.prepare import decode_and_prepare
+from eyespot.lower.onnx import to_onnx
+from eyespot.lower.quantize_fit import Fitter, Recipe
+from eyespot.lower.quantize_plan import make_ready
+from eyespot.lower.quantized_onnx import quantized_to_onnx
+from eyespot.lower.tensors import random_weights
+from eyespot.measure.dataset import examples
+from eyespot.measure.evidence import gather
+from eyespot.measure.paired import Paired, paired
+from eyespot.measure.shrink import Limits, Shown, climb, logits_of
+from eyespot.measure.turns import plan, take_turns, warm_up
+from eyespot.run.probe import Probe
+
+BUNDLES = ("mobilenet_v2_1.0.tf", "mobilenet_v3_small_1.0.tf", "squeezenet_1.1.gluon", "mobilenet_v1_0.25.keras")
+BUILT_IN = "eyelet_1.0.tiny200"
+FAMILIES = (
+    "efficientnet_b0", "efficientnet_lite0", "mobilenet_v3_large_1.0", "resnet18", "shufflenet_v2_1.0", "inception_v3",
+)  # fmt: skip
+CALIBRATE, EVALUATE = 100, 400
+FLOAT, TENSOR, CHANNEL, NNCF, OURS = "float32", "ORT per tensor", "ORT per channel", "NNCF", "eyespot"
+
+
+@dataclass
+class Row:
+    """One way for one network. found: None where accuracy was not measured."""
+
+    network: str
+    way: str
+    found: Paired | None
+    milliseconds: float
+    ratio: float
+    size: int
+    note: str = ""
+
+
+def pictures(bundle: Bundle, data: Path, count: int) -> Shown:
+    """So many of the labelled pictures, prepared; the same ones each time."""
+    chosen = examples(data, bundle.labels)
+    random.Random(0).shuffle(chosen)
+    chosen = chosen[:count]
+    first = int(bundle.labels.background)
+    read = [Path(p).read_bytes() if isinstance(p := example.picture(), str) else p for example in chosen]
+    pixels = [decode_and_prepare(data, bundle.card.preprocess) for data in read]
+    return Shown(np.stack(pixels), np.array([example.target + first for example in chosen]))
+
+
+def by_ort(model: Path, calibration: np.ndarray, *, per_channel: bool) -> bytes:
+    """As ONNX Runtime's documentation says: preprocessed, static, QDQ, uint8 activations, int8 weights, min-max."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter(calibration)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            one = next(self.left, None)
+            return None if one is None else {"pixels": one[None]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        ready, out = Path(folder) / "ready.onnx", Path(folder) / "out.onnx"
+        quant_pre_process(str(model), str(ready), skip_symbolic_shape=True)
+        quantize_static(
+            str(ready), str(out), Reader(), quant_format=QuantFormat.QDQ, per_channel=per_channel,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+        return out.read_bytes()
+
+
+def by_nncf(model: Path, calibration: np.ndarray) -> bytes:
+    """NNCF's post-training quantization with its defaults."""
+    import nncf
+    import onnx
+
+    nncf.set_log_level(logging.ERROR)
+    data = nncf.Dataset([{"pixels": one[None]} for one in calibration])
+    return nncf.quantize(onnx.load(str(model)), data, subset_size=len(calibration)).SerializeToString()
+
+
+def timed(models: Sequence[bytes], picture: np.ndarray, seconds: float) -> list[tuple[float, float]]:
+    """(milliseconds, the median of the turns' ratios to the first) of each model."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    probes = [Probe(model, threads=min(threads, 8)) for model in models]
+    works = [lambda probe=probe: probe(picture) for probe in probes]
+    turns = take_turns(works, plan(warm_up(works, runs=3), seconds=seconds, turns=15))
+    medians = [[statistics.median(turn) for turn in one] for one in turns]
+    return [
+        (statistics.median(one), statistics.median(b / a for a, b in zip(medians[0], one, strict=True)))
+        for one in medians
+    ]
+
+
+def compare(name: str, bundle: Bundle, shown: Shown, seconds: float) -> list[Row]:
+    """All ways for one trained network."""
+    calibration, test = shown.pixels[:CALIBRATE], Shown(shown.pixels[CALIBRATE:], shown.targets[CALIBRATE:])
+    before = logits_of(Probe(bundle.model.read_bytes()), test.pixels).argmax(1)
+    models, notes = {FLOAT: bundle.model.read_bytes()}, {}
+    ways: dict[str, Callable[[], bytes]] = {
+        TENSOR: lambda: by_ort(bundle.model, calibration, per_channel=False),
+        CHANNEL: lambda: by_ort(bundle.model, calibration, per_channel=True),
+        NNCF: lambda: by_nncf(bundle.model, calibration),
+    }
+    for way, make in ways.items():
+        try:
+            models[way] = make()
+        except ImportError as error:
+            print(f"- {way} is absent: {error}")
+    ladder = climb(bundle, calibration, test, limits=Limits())
+    models[OURS] = quantized_to_onnx(ladder.network, preprocess=ladder.ready.preprocess)
+    notes[OURS] = ("" if ladder.held else "no step held; ") + "; ".join(s.name for s in ladder.steps if s.kept)
+    rows = []
+    for (way, model), (ms, ratio) in zip(
+        models.items(), timed([*models.values()], calibration[:1], seconds), strict=True
+    ):
+        after = logits_of(Probe(model), test.pixels).argmax(1)
+        found = paired(before, after, test.targets)
+        rows.append(Row(name, way, found, ms, ratio, len(model), notes.get(way, "")))
+    return rows
+
+
+def family(name: str, seconds: float) -> list[Row]:
+    """Time and size of an architecture with random weights, in float32, by ONNX Runtime's tools and by ours."""
+    graph = draw(name, {})
+    side = graph.input[1]
+    preprocess = torchvision_preprocess(side, side)
+    weights = random_weights(graph)
+    patches = np.random.default_rng(0).integers(0, 256, (4, side // 8 + 1, side // 8 + 1, 3), np.uint8)
+    pixels = np.ascontiguousarray(patches.repeat(8, 1).repeat(8, 2)[:, :side, :side])
+    ready = make_ready(graph, weights, preprocess)
+    network = Fitter(ready, gather(ready, pixels)).fit(Recipe())
+    models = {FLOAT: to_onnx(graph, weights, preprocess=preprocess)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "float.onnx"
+        path.write_bytes(models[FLOAT])
+        models[CHANNEL] = by_ort(path, pixels, per_channel=True)
+    models[OURS] = quantized_to_onnx(network, preprocess=ready.preprocess)
+    times = timed([*models.values()], pixels[:1], seconds)
+    pairs = zip(models.items(), times, strict=True)
+    return [Row(name, way, None, ms, ratio, len(model)) for (way, model), (ms, ratio) in pairs]
+
+
+def render(rows: Sequence[Row]) -> str:
+    """Markdown."""
+    lines = [
+        "| network | way | top-1 | drop [95 % interval] | agreement | ms | ÷ float32 | MB |",
+        "|---|---|" + "--:|" * 6,
+    ]
+    for row in rows:
+        cells = ["", "", ""]
+        if row.found is not None:
+            low, high = (100 * v for v in row.found.drop_interval)
+            cells[0] = f"{100 * row.found.after:.2f}"
+            if row.way != FLOAT:
+                cells[1] = f"{100 * row.found.drop:+.2f} [{low:+.1f}, {high:+.1f}]"
+                cells[2] = f"{100 * row.found.agreement:.1f} %"
+        time = f"{row.milliseconds:.2f} | {row.ratio:.2f} | {row.size / 1e6:.1f}"
+        lines.append(f"| {row.network} | {row.way} | {' | '.join(cells)} | {time} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--bundles", type=Path, help="a folder of bundles")
+    parser.add_argument("--samples", type=Path, help="labelled ImageNet pictures")
+    parser.add_argument("--tiny", type=Path, help="labelled Tiny ImageNet pictures")
+    parser.add_argument("--only", nargs="*", help="these networks only")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of timing, for each network and way")
+    parser.add_argument("--json", type=Path, help="every figure goes there")
+    asked = parser.parse_args()
+    load = os.getloadavg()
+    rows: list[Row] = []
+    places = [(name, asked.bundles / name, asked.samples) for name in BUNDLES if asked.bundles and asked.samples]
+    for name, bundle, data in [*places, *([(BUILT_IN, BUILT_IN, asked.tiny)] if asked.tiny else [])]:
+        if asked.only and name not in asked.only:
+            continue
+        if isinstance(bundle, Path) and not bundle.is_dir():
+            print(f"- {name} is absent: no such bundle in --bundles")
+            continue
+        opened = open_bundle(bundle)
+        rows += compare(name, opened, pictures(opened, data, CALIBRATE + EVALUATE), asked.seconds)
+    for name in FAMILIES:
+        if not asked.only or name in asked.only:
+            rows += family(name, asked.seconds)
+    facts = machine(load)
+    print(render(rows))
+    print(f"\nMachine: {facts['cpu']}, {facts['cores']} cores; load {load[0]:.1f}, then {facts['load_after'][0]:.1f}.")
+    for row in rows:
+        if row.note:
+            print(f"- {row.network}: {row.note}")
+    if asked.json:
+        found = [vars(row) | {"found": row.found.to_json() if row.found else None} for row in rows]
+        asked.json.write_text(json.dumps({"machine": facts, "rows": found}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

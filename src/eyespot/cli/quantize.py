@@ -1,0 +1,151 @@
+"""``eyespot quantize``: a bundle in 8 bits that loses no more than was allowed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from eyespot.cli import terminal
+
+if TYPE_CHECKING:
+    from eyespot.measure.quantize import Shrunk
+
+_LISTED = 8  # of the noisiest layers
+
+
+@click.command("quantize")
+@click.argument("bundle")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Labelled pictures, as for evaluate.")
+@click.option(
+    "--max-drop", default=0.5, show_default=True, type=click.FloatRange(-100, 100), help="Points of top-1 it may lose."
+)
+@click.option(
+    "--min-agreement",
+    default=90.0,
+    show_default=True,
+    type=click.FloatRange(0, 100),
+    help="Per cent of the answers that must stay the same.",
+)
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="The new bundle's directory.  [default: the cache]")
+@click.option(
+    "--precision",
+    default="int8",
+    show_default=True,
+    type=click.Choice(["int8", "int8-weights", "float16"]),
+    help="The last two make the file smaller only.",
+)
+@click.option(
+    "--calibrate", default=100, show_default=True, type=click.IntRange(1), help="Pictures to choose ranges on."
+)
+@click.option(
+    "--evaluate", default=1000, show_default=True, type=click.IntRange(1), help="Others to measure on, at the most."
+)
+@click.option("--any-processor", is_flag=True, help="Weights in 7 bits: right on processors without VNNI too.")
+@click.option("--slower", is_flag=True, help="Write it even if it is slower than float32 on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
+@click.option("--replace", is_flag=True, help="Put it in the place of a bundle that is there.")
+def command(
+    bundle: str,
+    data: Path,
+    max_drop: float,
+    min_agreement: float,
+    out: Path | None,
+    precision: str,
+    calibrate: int,
+    evaluate: int,
+    any_processor: bool,
+    slower: bool,
+    as_json: bool,
+    replace: bool,
+) -> int:
+    """Makes an 8-bit bundle of BUNDLE (a name or a directory) whose top-1 on DATA falls by MAX-DROP points at most.
+
+    Ranges are chosen on some of the pictures and the loss is measured on others. Step by step more is done (ranges,
+    bias correction, equalising channels, rounding by answers, sensitive layers in float32) until the loss holds. Exit
+    code 1, and no bundle, when none does or the result would be slower than float32.
+    """
+    from eyespot.bundle.build_quantized import name_of
+    from eyespot.bundle.cache import bundle_directory
+    from eyespot.bundle.resolve import open_bundle
+    from eyespot.measure.dataset import examples
+    from eyespot.measure.quantize import Wish, quantize
+    from eyespot.measure.shrink import Limits
+
+    opened = open_bundle(bundle)
+    wish = Wish(precision, Limits(max_drop / 100, min_agreement / 100), calibrate, evaluate, any_processor, slower)
+    place = out or bundle_directory(name_of(opened.card.name, precision))
+    report = quantize(opened, examples(data, opened.labels), place, wish=wish, replace=replace, say=_say)
+    _say("")
+    if as_json or not sys.stdout.isatty():
+        click.echo(json.dumps(report.to_json(), ensure_ascii=False))
+    else:
+        _print(report)
+    for error in report.unreadable:
+        click.echo(f"not counted: {error}", err=True)
+    if report.bundle is None:
+        click.echo(f"eyespot: no bundle was written: {report.why}", err=True)
+        return 1
+    return 0
+
+
+def _say(text: str) -> None:
+    """What is being done, on one line that goes again."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+
+def _print(report: Shrunk) -> None:
+    found = report.found
+    click.secho(f"{report.model} → {report.precision}", bold=True)
+    click.echo(
+        f"{found.pictures:,} pictures measured on, {report.calibration:,} others calibrated on; "
+        f"answers agree in {100 * found.agreement:.1f} %"
+    )
+    low, high = found.drop_interval
+    rows = [
+        ["", "before", "after", "", "95 % interval"],
+        ["top-1 %", f"{100 * found.before:.2f}", f"{100 * found.after:.2f}", _points(-found.drop), _ends(-high, -low)],
+        ["ms", f"{report.milliseconds[0]:.2f}", f"{report.milliseconds[1]:.2f}", f"× {report.ratio:.2f}", ""],
+        ["MB", *(f"{size / 1e6:.2f}" for size in report.sizes), f"× {report.sizes[1] / report.sizes[0]:.2f}", ""],
+    ]
+    click.echo(terminal.table(rows, right=(1, 2, 3)))
+    if report.steps:
+        click.echo("\n" + _steps(report))
+    if report.noise:
+        click.echo("\n" + _noise(report))
+    if report.floats:
+        click.echo("\nin float32: " + ", ".join(report.floats))
+    if report.bundle is not None:
+        click.echo(f"\n{report.bundle.path} holds {report.bundle.card.name}, {report.bundle.size() / 1e6:.1f} MB")
+
+
+def _steps(report: Shrunk) -> str:
+    rows = [["step", "divergence", "drop", "95 % interval", "agree %", ""]]
+    for step in report.steps:
+        row = [step.name, f"{step.divergence:.4f}"]
+        if step.found is None:
+            row += ["", "", "", "no nearer, left out"]
+        else:
+            ends = _ends(*step.found.drop_interval)
+            row += [_points(step.found.drop), ends, f"{100 * step.found.agreement:.1f}", "holds" if step.held else ""]
+        rows.append(row)
+    return terminal.table(rows, right=(1, 2, 4))
+
+
+def _noise(report: Shrunk) -> str:
+    worst = sorted(report.noise, key=lambda layer: layer.decibels)[:_LISTED]
+    rows = [["noisiest layers", "signal to noise", ""]]
+    rows += [[layer.name, f"{layer.decibels:.1f} dB", layer.precision] for layer in worst]
+    return terminal.table(rows, right=(1,))
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.2f}"
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{100 * low:+.2f} … {100 * high:+.2f}"
