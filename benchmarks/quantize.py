@@ -22,6 +22,8 @@ from pathlib import Path
 import numpy as np
 from report import machine
 
+from eyespot.accuracy.dataset import examples
+from eyespot.accuracy.paired import Paired, paired
 from eyespot.arch.catalogue import draw
 from eyespot.bundle.resolve import open_bundle
 from eyespot.bundle.store import Bundle
@@ -32,12 +34,10 @@ from eyespot.lower.quantize_fit import Fitter, Recipe
 from eyespot.lower.quantize_plan import make_ready
 from eyespot.lower.quantized_onnx import quantized_to_onnx
 from eyespot.lower.tensors import random_weights
-from eyespot.measure.dataset import examples
-from eyespot.measure.evidence import gather
-from eyespot.measure.paired import Paired, paired
-from eyespot.measure.shrink import Limits, Shown, climb, logits_of
 from eyespot.measure.turns import plan, take_turns, warm_up
 from eyespot.run.probe import Probe
+from eyespot.shrink.evidence import gather
+from eyespot.shrink.ladder import Limits, Shown, climb, logits_of
 
 BUNDLES = ("mobilenet_v2_1.0.tf", "mobilenet_v3_small_1.0.tf", "squeezenet_1.1.gluon", "mobilenet_v1_0.25.keras")
 BUILT_IN = "eyelet_1.0.tiny200"

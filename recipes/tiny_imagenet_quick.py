@@ -29,6 +29,8 @@ import torch.nn.functional as F  # noqa: N812  # torch's own name for it
 from numpy.typing import NDArray
 from PIL import Image
 
+from eyespot.accuracy.dataset import examples
+from eyespot.accuracy.evaluation import Evaluation, evaluate
 from eyespot.arch.catalogue import draw
 from eyespot.bundle.build import build
 from eyespot.bundle.store import Bundle
@@ -36,8 +38,6 @@ from eyespot.core.card import Card, Metric
 from eyespot.core.labels import Labels
 from eyespot.core.pixels import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from eyespot.learn.module import Network
-from eyespot.measure.accuracy import Evaluation, evaluate
-from eyespot.measure.dataset import examples
 from eyespot.run.predict import load
 
 ARCHITECTURE = "eyelet_1.0"

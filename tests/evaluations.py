@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from eyespot.accuracy.answers import Answers
+from eyespot.accuracy.evaluation import Evaluation
 from eyespot.core.labels import Labels
 from eyespot.image.readout import softmax
-from eyespot.measure.accuracy import Evaluation
-from eyespot.measure.answers import Answers
 
 LABELS = Labels(("red fox", "grey-wolf", "Egyptian cat"), ("n1", "n2", "n3"))
 

@@ -8,14 +8,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import tolerances
+from eyespot.accuracy.dataset import examples as labelled
+from eyespot.accuracy.evaluation import evaluate
 from eyespot.arch.catalogue import draw
 from eyespot.bundle.adopt import Request, adopt
 from eyespot.bundle.published import installed_file, published
 from eyespot.bundle.resolve import open_bundle
 from eyespot.errors import UsageError, WeightsError
 from eyespot.lower.tensors import random_weights
-from eyespot.measure.accuracy import evaluate
-from eyespot.measure.dataset import examples as labelled
 from eyespot.run.predict import Model
 from eyespot.run.verify import verify
 from eyespot.weights.names import SCHEMES

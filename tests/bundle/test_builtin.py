@@ -2,11 +2,11 @@
 
 import pytest
 
+from eyespot.accuracy.dataset import Example
+from eyespot.accuracy.evaluation import evaluate
+from eyespot.accuracy.interval import wilson
 from eyespot.arch.catalogue import draw
 from eyespot.bundle.resolve import BUILT_IN, built_in_names, open_bundle
-from eyespot.measure.accuracy import evaluate
-from eyespot.measure.dataset import Example
-from eyespot.measure.interval import wilson
 from eyespot.run.predict import load
 from eyespot.run.verify import verify
 

@@ -13,7 +13,7 @@ from eyespot.data.look import look_at
 from eyespot.data.odd import odd_ones
 from eyespot.data.source import open_source
 from eyespot.errors import UsageError
-from eyespot.measure.data_page import check_page, page, write_page
+from eyespot.pages.data_page import check_page, page, write_page
 from eyespot.run.predict import Model
 
 

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from conftest import make_bundle
+from eyespot.accuracy.dataset import Example
+from eyespot.accuracy.evaluation import evaluate
 from eyespot.bundle.store import read
 from eyespot.core.recipe import Recipe
 from eyespot.data.source import open_source
 from eyespot.errors import TrainingError, UnknownName, UsageError
 from eyespot.image.prepare import decode_and_prepare
-from eyespot.measure.accuracy import evaluate
-from eyespot.measure.dataset import Example
 from eyespot.run.predict import load
 from labelled import QUICK, checkpoint, colours, same
 

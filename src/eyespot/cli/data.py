@@ -47,7 +47,7 @@ def check_command(
     from eyespot.data.source import open_source
 
     if page is not None:
-        from eyespot.measure.data_page import check_page, write_page
+        from eyespot.pages.data_page import check_page, write_page
 
         check_page(page)
     source = open_source(data, group=group)

@@ -11,8 +11,8 @@ import click
 from eyespot.cli import terminal
 
 if TYPE_CHECKING:
-    from eyespot.measure.abstain import Abstention
-    from eyespot.measure.accuracy import Evaluation
+    from eyespot.accuracy.abstain import Abstention
+    from eyespot.accuracy.evaluation import Evaluation
 
 _LISTED = 20  # pictures that could not be read, named
 _CLASSES = 30  # with more, a table of them is no longer read
@@ -50,10 +50,10 @@ def command(
     DATA is a folder with a folder of pictures per class, a CSV with the columns file and label whose pictures lie
     beside it or in images/, or a zip or tar of these. Intervals are at 95 %.
     """
-    from eyespot.measure.about import about
-    from eyespot.measure.accuracy import evaluate
-    from eyespot.measure.dataset import examples
-    from eyespot.measure.page import check_page, write_page
+    from eyespot.accuracy.dataset import examples
+    from eyespot.accuracy.evaluation import evaluate
+    from eyespot.pages.about import about
+    from eyespot.pages.evaluation_page import check_page, write_page
     from eyespot.run.predict import load
     from eyespot.run.sink import json_text
 

@@ -12,7 +12,7 @@ import click
 from eyespot.cli import terminal
 
 if TYPE_CHECKING:
-    from eyespot.measure.quantize import Shrunk
+    from eyespot.shrink.quantize import Shrunk
 
 _LISTED = 8  # of the noisiest layers
 
@@ -68,12 +68,12 @@ def command(
     bias correction, equalising channels, rounding by answers, sensitive layers in float32) until the loss holds. Exit
     code 1, and no bundle, when none does or the result would be slower than float32.
     """
+    from eyespot.accuracy.dataset import examples
     from eyespot.bundle.build_quantized import name_of
     from eyespot.bundle.cache import bundle_directory
     from eyespot.bundle.resolve import open_bundle
-    from eyespot.measure.dataset import examples
-    from eyespot.measure.quantize import Wish, quantize
-    from eyespot.measure.shrink import Limits
+    from eyespot.shrink.ladder import Limits
+    from eyespot.shrink.quantize import Wish, quantize
 
     opened = open_bundle(bundle)
     wish = Wish(precision, Limits(max_drop / 100, min_agreement / 100), calibrate, evaluate, any_processor, slower)

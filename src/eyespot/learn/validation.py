@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from eyespot.accuracy.calibrate import fit_temperature
+from eyespot.accuracy.interval import wilson
 from eyespot.bundle.build import build
 from eyespot.bundle.store import Bundle
 from eyespot.core.card import Card, Metric
@@ -22,8 +24,6 @@ from eyespot.learn.pictures import Store
 from eyespot.learn.run import Run
 from eyespot.learn.serving import logits
 from eyespot.lower.tensors import Weights
-from eyespot.measure.calibrate import fit_temperature
-from eyespot.measure.interval import wilson
 
 _TOP = 5
 

@@ -1,1 +1,1 @@
-"""Floor 6: measured figures of a bundle."""
+"""Floor 6: time and memory that a bundle takes, here or on another machine, and how sure that is."""

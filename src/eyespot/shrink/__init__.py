@@ -1,0 +1,1 @@
+"""Floor 7: smaller bundles, and what they lost and won."""

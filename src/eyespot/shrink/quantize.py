@@ -1,0 +1,254 @@
+"""``eyespot quantize``: from a bundle and labelled pictures to a smaller bundle, and what it lost and won."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from eyespot.accuracy.dataset import Example
+from eyespot.accuracy.interval import Interval, wilson
+from eyespot.accuracy.paired import Paired, paired
+from eyespot.bundle.build_quantized import PRECISIONS, build_quantized
+from eyespot.bundle.store import Bundle, check_free
+from eyespot.core.card import Metric
+from eyespot.errors import PictureError, UsageError
+from eyespot.image.prepare import decode_and_prepare
+from eyespot.lower.quantize_fit import NO_VNNI, VNNI, store
+from eyespot.lower.quantize_plan import Ready, make_ready
+from eyespot.lower.quantized import Quantized
+from eyespot.lower.quantized_onnx import quantized_to_onnx
+from eyespot.measure.turns import plan, take_turns, warm_up
+from eyespot.run.open import cores
+from eyespot.run.pictures import read_bytes
+from eyespot.run.probe import Probe
+from eyespot.shrink.ladder import (
+    LEAST_CALIBRATION,
+    LEAST_EVALUATION,
+    Ladder,
+    LayerNoise,
+    Limits,
+    Shown,
+    Step,
+    climb,
+    layer_noise,
+    logits_of,
+)
+
+_SECONDS, _TURNS = 1.5, 15  # of timing, for each of the two networks
+_LIMITS = Limits()
+_NOISE_ON = 8  # pictures on which the layers' noise is measured
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for.
+
+    precision: 'int8'; 'int8-weights' and 'float16' only store so and compute in float32. calibrate, evaluate: pictures
+    of each kind, the second at the most. any_processor: weights in 7 bits, for processors without VNNI or its like.
+    slower: write an int8 bundle that is slower here than the float one.
+    """
+
+    precision: str = "int8"
+    limits: Limits = _LIMITS
+    calibrate: int = 100
+    evaluate: int = 1000
+    any_processor: bool = False
+    slower: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Shrunk:
+    """What came of it. bundle: None when it was not written, and ``why`` says why.
+
+    milliseconds: (before, after) of one picture through the network alone, medians of turns; ratio: the median of the
+    turns' ratios. sizes: (before, after) bytes of the ONNX files. unreadable: pictures that did not count.
+    """
+
+    model: str
+    precision: str
+    calibration: int
+    found: Paired
+    steps: tuple[Step, ...]
+    noise: tuple[LayerNoise, ...]
+    floats: tuple[str, ...]
+    milliseconds: tuple[float, float]
+    ratio: float
+    sizes: tuple[int, int]
+    unreadable: tuple[str, ...]
+    bundle: Bundle | None
+    why: str = ""
+
+    @property
+    def top1_intervals(self) -> tuple[Interval, Interval]:
+        """The 95 % intervals of top-1 before and after, each for itself."""
+        count = self.found.pictures
+        before, after = (wilson(round(share * count), count) for share in (self.found.before, self.found.after))
+        return before, after
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "model": self.model,
+            "precision": self.precision,
+            "bundle": str(self.bundle.path) if self.bundle else None,
+            "why_not": self.why or None,
+            "calibration": self.calibration,
+            **self.found.to_json(),
+            "top1_intervals": [[round(v, 6) for v in interval] for interval in self.top1_intervals],
+            "steps": [
+                {
+                    "step": step.name,
+                    "divergence": round(step.divergence, 6),
+                    "kept": step.kept,
+                    "held": step.held,
+                    **(step.found.to_json() if step.found else {}),
+                }
+                for step in self.steps
+            ],
+            "layers": [{"layer": n.name, "db": round(n.decibels, 2), "precision": n.precision} for n in self.noise],
+            "float_layers": list(self.floats),
+            "latency_ms": {"before": round(self.milliseconds[0], 4), "after": round(self.milliseconds[1], 4)},
+            "latency_ratio": round(self.ratio, 4),
+            "model_bytes": {"before": self.sizes[0], "after": self.sizes[1]},
+            "unreadable": list(self.unreadable),
+        }
+
+
+class _Result(NamedTuple):
+    network: Quantized
+    ready: Ready
+    found: Paired
+    held: bool
+    steps: tuple[Step, ...]
+    noise: tuple[LayerNoise, ...]
+
+
+def quantize(
+    bundle: Bundle,
+    data: Sequence[Example],
+    out: Path,
+    *,
+    wish: Wish = Wish(),
+    replace: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Shrunk:
+    """Makes a smaller bundle of a float32 one at ``out`` if its loss holds and it is no slower; says what was found.
+
+    ``say`` is told what is being done. UsageError for a bundle that is quantized already, too few pictures, or a place
+    that is taken.
+    """
+    if bundle.card.precision != "float32":
+        raise UsageError(f"{bundle.card.name} is {bundle.card.precision} already; quantize the bundle it was made of")
+    if wish.precision not in PRECISIONS:
+        raise UsageError(f"precision {wish.precision!r} is not one of {', '.join(PRECISIONS)}")
+    check_free(out, replace=replace)
+    calibration, evaluation, unreadable = _pictures(bundle, data, wish, say)
+    if wish.precision == "int8":
+        result = _integers(bundle, calibration, evaluation, wish, say)
+    else:
+        result = _stored(bundle, evaluation, wish)
+    model = quantized_to_onnx(result.network, preprocess=result.ready.preprocess)
+    say("timing")
+    milliseconds, ratio = time_both(bundle.model.read_bytes(), model, calibration[:1])
+    why = _why_not(result, ratio, wish)
+    written = None
+    if not why:
+        count = result.found.pictures
+        interval = wilson(round(result.found.after * count), count)
+        in_percent = (round(100 * interval[0], 2), round(100 * interval[1], 2))
+        metric = Metric("top1", round(100 * result.found.after, 3), f"{count} pictures", "eyespot quantize", in_percent)
+        written = build_quantized(
+            out, bundle, result.network, result.ready.preprocess,
+            precision=wish.precision, metrics=[metric], replace=replace,
+        )  # fmt: skip
+    return Shrunk(
+        bundle.card.name,
+        wish.precision,
+        len(calibration),
+        result.found,
+        result.steps,
+        result.noise,
+        tuple(result.network.float_layers()) if wish.precision == "int8" else (),
+        milliseconds,
+        ratio,
+        (bundle.model.stat().st_size, len(model)),
+        unreadable,
+        written,
+        why,
+    )
+
+
+def _why_not(result: _Result, ratio: float, wish: Wish) -> str:
+    found = result.found
+    if not result.held:
+        return (
+            f"no step held: the best loses {100 * found.drop:.2f} points and agrees in {100 * found.agreement:.1f} %, "
+            f"{100 * wish.limits.drop:g} points and {100 * wish.limits.agreement:g} % were asked for"
+        )
+    if wish.precision == "int8" and ratio >= 1 and not wish.slower:
+        return f"it takes {ratio:.2f} of the float network's time on this machine, so it stays in float"
+    return ""
+
+
+def _integers(
+    bundle: Bundle, calibration: np.ndarray[Any, Any], evaluation: Shown, wish: Wish, say: Callable[[str], None]
+) -> _Result:
+    limit = NO_VNNI if wish.any_processor else VNNI
+    ladder: Ladder = climb(bundle, calibration, evaluation, limits=wish.limits, limit=limit, say=say)
+    noise = tuple(layer_noise(ladder, calibration[:_NOISE_ON]))
+    return _Result(ladder.network, ladder.ready, ladder.found, ladder.held, ladder.steps, noise)
+
+
+def _stored(bundle: Bundle, evaluation: Shown, wish: Wish) -> _Result:
+    """Weights in fewer bits, everything computed in float32."""
+    ready = make_ready(bundle.card.graph, bundle.weights(), bundle.card.preprocess, grey=False)
+    network = store(ready, "float16" if wish.precision == "float16" else "int8")
+    before = logits_of(Probe(bundle.model.read_bytes()), evaluation.pixels)
+    after = logits_of(Probe(quantized_to_onnx(network, preprocess=ready.preprocess)), evaluation.pixels)
+    found = paired(before.argmax(1), after.argmax(1), evaluation.targets)
+    return _Result(network, ready, found, wish.limits.hold(found), (), ())
+
+
+def time_both(before: bytes, after: bytes, picture: np.ndarray[Any, Any]) -> tuple[tuple[float, float], float]:
+    """((milliseconds before, after), after / before) of one picture through two ONNX files, in turns."""
+    threads = min(cores(), 8)
+    probes = [Probe(model, threads=threads) for model in (before, after)]
+    works = [lambda probe=probe: probe(picture) for probe in probes]
+    turns = take_turns(works, plan(warm_up(works, runs=3), seconds=_SECONDS, turns=_TURNS))
+    medians = [[statistics.median(turn) for turn in one] for one in turns]
+    ratio = statistics.median(b / a for a, b in zip(*medians, strict=True))
+    return (statistics.median(medians[0]), statistics.median(medians[1])), ratio
+
+
+def _pictures(
+    bundle: Bundle, data: Sequence[Example], wish: Wish, say: Callable[[str], None]
+) -> tuple[np.ndarray[Any, Any], Shown, tuple[str, ...]]:
+    """(calibration pictures, those for evaluation, what could not be read): apart, and the same ones every time."""
+    order = list(data)
+    random.Random(0).shuffle(order)  # noqa: S311 - which pictures, not secrets
+    order = order[: wish.calibrate + wish.evaluate]
+    say(f"{len(order):,} pictures")
+    pixels, targets, unreadable = [], [], []
+    for example in order:
+        try:
+            picture = decode_and_prepare(read_bytes(example.picture()), bundle.card.preprocess)
+        except PictureError as error:
+            unreadable.append(str(error))
+            continue
+        pixels.append(picture)
+        targets.append(example.target + int(bundle.labels.background))
+    calibrate = min(wish.calibrate, len(pixels) - LEAST_EVALUATION)
+    if calibrate < min(LEAST_CALIBRATION, wish.calibrate):
+        needed = LEAST_CALIBRATION + LEAST_EVALUATION
+        raise UsageError(
+            f"{len(pixels)} labelled pictures came, at least {needed} are needed ({LEAST_CALIBRATION} to choose ranges "
+            f"on and {LEAST_EVALUATION} others to measure the loss on); 500 make a loss of a point visible"
+        )
+    stacked = np.stack(pixels)
+    return stacked[:calibrate], Shown(stacked[calibrate:], np.array(targets[calibrate:], np.int64)), tuple(unreadable)

@@ -1,0 +1,152 @@
+"""Shrinking a bundle: the loss is measured on pictures of its own, and nothing is written that loses too much."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from conftest import make_bundle, make_pictures
+from eyespot.accuracy.dataset import examples
+from eyespot.accuracy.paired import difference_interval, paired
+from eyespot.bundle.store import read
+from eyespot.errors import UsageError
+from eyespot.run.predict import load
+from eyespot.run.verify import verify
+from eyespot.shrink import quantize as verb
+from eyespot.shrink.ladder import Limits, Shown, climb, divergence, layer_noise
+from eyespot.shrink.quantize import Wish, quantize
+from quantizing import pictures
+from tolerances import QUANTIZED_LOGITS, relative_error
+
+ANYTHING = Limits(drop=1.0, agreement=0.0)
+NOTHING = Limits(drop=-1.0)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "small", classes=5)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory, bundle):
+    """90 pictures whose labels are mostly what the float network says, so that a bad step shows."""
+    folder = tmp_path_factory.mktemp("labelled")
+    paths = make_pictures(folder, 90)
+    with load(bundle.path) as model, (folder / "labels.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "index"])
+        for number, path in enumerate(paths):
+            rows.writerow([path.name, 0 if number % 9 == 0 else model(path).top(1)[0].index])
+    return examples(folder, bundle.labels)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(verb, "_SECONDS", 0.02)
+    monkeypatch.setattr(verb, "_TURNS", 2)
+
+
+def test_the_difference_of_paired_shares():
+    targets = np.zeros(100, np.int64)
+    before, after = np.zeros(100, np.int64), np.zeros(100, np.int64)
+    before[:10], after[5:20] = 1, 1  # both wrong on 5; 5 won, 10 lost
+    found = paired(before, after, targets)
+    assert (found.before, found.after, found.drop) == (0.9, 0.85, pytest.approx(0.05))
+    assert found.agreement == 0.85
+    low, high = found.drop_interval
+    assert low < 0 < 0.05 < high
+    # Agresti and Min (2005), by hand: (10.5 - 5.5) / 102 ± 1.96 · sqrt(16 - 25 / 102) / 102
+    assert (low, high) == (pytest.approx(-0.02725, abs=1e-4), pytest.approx(0.12529, abs=1e-4))
+    assert difference_interval(0, 0, 400)[1] < 0.01
+
+
+def test_divergence_is_zero_for_the_same_answers_only():
+    logits = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+    assert divergence(logits, logits + 3) == pytest.approx(0, abs=1e-6)
+    assert divergence(logits, logits[::-1]) > 0.1
+
+
+def test_the_ladder_stops_at_the_first_step_that_holds(bundle):
+    shown = Shown(pictures(50, 32, seed=1), np.zeros(50, np.int64))
+    ladder = climb(bundle, pictures(16, 32), shown, limits=ANYTHING)
+    assert ladder.held
+    assert len(ladder.steps) == 1
+    assert ladder.network.float_layers() == []
+
+
+def test_the_ladder_goes_to_its_end_and_keeps_what_helps(bundle):
+    shown = Shown(pictures(50, 32, seed=1), np.zeros(50, np.int64))
+    said = []
+    ladder = climb(bundle, pictures(16, 32), shown, limits=NOTHING, say=said.append)
+    assert not ladder.held
+    names = " ".join(step.name for step in ladder.steps)
+    for word in ("ranges", "bias correction", "equalisation", "rounding"):
+        assert word in names
+    kept = [step.divergence for step in ladder.steps if step.kept]
+    assert kept == sorted(kept, reverse=True)
+    assert all((step.found is not None) == step.kept for step in ladder.steps)
+    assert "ranges" in said
+    noise = layer_noise(ladder, pictures(2, 32))
+    assert len(noise) == len(ladder.network.int8_layers()) + len(ladder.network.float_layers()) - 1  # not the last one
+    assert all(5 < layer.decibels < 80 for layer in noise)
+
+
+def test_a_bundle_in_8_bits_verifies_and_serves(bundle, labelled, tmp_path):
+    report = quantize(bundle, labelled, tmp_path / "out", wish=Wish(limits=ANYTHING, calibrate=20, slower=True))
+    assert (report.calibration, report.found.pictures) == (20, 70)
+    assert report.found.before == pytest.approx(8 / 9, abs=0.06)
+    small = read(tmp_path / "out")
+    assert (small.card.precision, small.card.parent, small.card.name) == ("int8", "tiny.test", "tiny.test-int8")
+    assert small.card.metrics[0].value == round(100 * report.found.after, 3)
+    assert small.model.stat().st_size == pytest.approx(report.sizes[1], abs=300)  # its metadata
+    assert report.sizes[1] < 0.5 * report.sizes[0]
+    for runtime in ("onnxruntime", "reference"):
+        assert [check.name for check in verify(small, runtime=runtime) if not check.passed] == []
+    logits = {}
+    for runtime in ("onnxruntime", "reference"):
+        with load(small.path, runtime=runtime) as model:
+            logits[runtime] = model(labelled[0].path).logits
+    assert relative_error(logits["onnxruntime"], logits["reference"]) < QUANTIZED_LOGITS
+    assert small.weights().keys() == small.card.graph.parameters.keys()
+    assert report.to_json()["float_layers"] == []
+    with pytest.raises(UsageError, match="is int8 already"):
+        quantize(small, labelled, tmp_path / "again")
+
+
+@pytest.mark.parametrize(("precision", "most"), [("float16", 0.6), ("int8-weights", 0.45)])
+def test_smaller_files_that_compute_in_float(bundle, labelled, tmp_path, precision, most):
+    report = quantize(bundle, labelled, tmp_path / "out", wish=Wish(precision, limits=ANYTHING, calibrate=20))
+    assert report.bundle is not None
+    assert report.sizes[1] < most * report.sizes[0]
+    assert report.found.agreement > 0.9
+    assert [check.name for check in verify(report.bundle) if not check.passed] == []
+
+
+def test_a_loss_that_is_too_large_writes_nothing(bundle, labelled, tmp_path):
+    report = quantize(bundle, labelled, tmp_path / "out", wish=Wish("float16", limits=NOTHING, calibrate=20))
+    assert report.bundle is None
+    assert report.why.startswith("no step held: the best loses")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_would_be_slower_stays_in_float(bundle, labelled, tmp_path, monkeypatch):
+    monkeypatch.setattr(verb, "time_both", lambda *_: ((1.0, 1.25), 1.25))
+    report = quantize(bundle, labelled, tmp_path / "out", wish=Wish(limits=ANYTHING, calibrate=20))
+    assert report.bundle is None
+    assert "1.25 of the float network's time" in report.why
+
+
+def test_too_few_pictures(bundle, labelled, tmp_path):
+    with pytest.raises(UsageError, match="40 labelled pictures came, at least 66 are needed"):
+        quantize(bundle, labelled[:40], tmp_path / "out")
+
+
+def test_pictures_that_cannot_be_read_do_not_count(bundle, labelled, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    data = [*labelled, labelled[0]._replace(path=str(broken))]
+    report = quantize(bundle, data, tmp_path / "out", wish=Wish("float16", limits=ANYTHING, calibrate=20))
+    assert report.found.pictures == 70
+    assert len(report.unreadable) == 1
