@@ -12,6 +12,7 @@
     ├── FetchError          something could not be fetched: offline, not found, too large
     ├── MissingExtra        an optional dependency is needed; says which extra brings it
     ├── RuntimeFailure      the inference runtime refused or failed
+    ├── ExportError         what was exported does not answer as its source does, or cannot be written
     └── TrainingError       training could not go on; what is saved stays, and the run can be resumed
 
 Every message says what came, what was needed and what to do, in that order.
@@ -74,6 +75,10 @@ class MissingExtra(EyespotError):
 
 class RuntimeFailure(EyespotError):
     """The inference runtime refused a model or failed on a batch."""
+
+
+class ExportError(EyespotError):
+    """What was exported does not answer as its source does, or cannot be written; nothing of it stays."""
 
 
 class TrainingError(EyespotError):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.lower.protobuf import Message
+from eyespot.lower.protobuf import Message, fields
 
 IR_VERSION, OPSET = 8, 17
 Attribute = int | float | str | Sequence[int]
@@ -91,6 +91,28 @@ class OnnxFile:
         for key, value in metadata.items():
             model.message(14, Message().text(1, key).text(2, value))
         return model.to_bytes()
+
+
+def with_outputs(model: bytes, names: Sequence[str]) -> tuple[bytes, list[str]]:
+    """A file of ours with the float32 values among ``names`` as its outputs too, and those that it has, in its order.
+
+    Messages that follow one another are read as one, so the bytes stay as they are and get an appendix.
+    """
+    wanted, found = set(names), []
+    (graph,) = (contents for field, contents in fields(model) if field == 7)
+    given = {_name(contents) for field, contents in fields(graph) if field == 12}
+    for field, node in fields(graph):
+        if field == 1:
+            outputs = [str(contents, "utf-8") for part, contents in fields(node) if part == 2]
+            found += [name for name in outputs if name in wanted and name not in given]
+    appendix = Message()
+    for name in found:
+        appendix.message(12, Message().text(1, name).message(2, Message().message(1, Message().integer(1, 1))))
+    return model + Message().message(7, appendix).to_bytes(), found
+
+
+def _name(value: memoryview) -> str:
+    return next(str(contents, "utf-8") for field, contents in fields(value) if field == 1)
 
 
 def _attribute(name: str, value: Attribute) -> Message:

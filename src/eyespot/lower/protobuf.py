@@ -1,4 +1,4 @@
-"""Writes protocol-buffer messages: the three encodings that an ONNX file uses, and no copy of a tensor until the end.
+"""Protocol-buffer messages: writes the three encodings that an ONNX file uses, no copy until the end; and reads them.
 
 Source: protobuf.dev/programming-guides/encoding.
 """
@@ -6,7 +6,7 @@ Source: protobuf.dev/programming-guides/encoding.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 _VARINT, _LENGTH, _FIXED32 = 0, 2, 5  # wire types
 
@@ -68,3 +68,34 @@ def varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def fields(message: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
+    """The fields of a message that hold texts, bytes or messages, as (number, contents); others are passed over.
+
+    For messages that ``Message`` wrote: ValueError for other wire types.
+    """
+    view, at = memoryview(message), 0
+    while at < len(view):
+        tag, at = _read_varint(view, at)
+        number, wire = tag >> 3, tag & 7
+        if wire == _VARINT:
+            _, at = _read_varint(view, at)
+        elif wire == _FIXED32:
+            at += 4
+        elif wire == _LENGTH:
+            length, at = _read_varint(view, at)
+            yield number, view[at : at + length]
+            at += length
+        else:
+            raise ValueError(f"wire type {wire} is none that we write")
+
+
+def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = view[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at

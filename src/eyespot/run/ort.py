@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from eyespot.errors import RuntimeFailure
+from eyespot.lower.onnx_file import with_outputs
 from eyespot.run.session import ClosingSession, TensorSpec
 
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
@@ -62,6 +64,19 @@ def session_options(threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.spin_duration_us", "1000")
     options.log_severity_level = 3  # errors reach us as exceptions; warnings are for the people who lower graphs
     return options
+
+
+def values_of(model: bytes, names: Sequence[str], batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """The values of those ``names`` (of nodes of ours) that an ONNX file of ours computes in float32, for pixels."""
+    wanted = {value: name for name in names for value in (f"{name}:dq", name)}  # rounded to its grid, where it has one
+    session: Any = None
+    extended, found = with_outputs(model, tuple(wanted))
+    try:
+        session = onnxruntime.InferenceSession(extended, session_options(1), providers=["CPUExecutionProvider"])
+        arrays = session.run(found, {session.get_inputs()[0].name: batch})
+    except Exception as error:
+        raise RuntimeFailure(f"ONNX Runtime {onnxruntime.__version__} shows no tensors: {_line(error)}") from None
+    return {wanted[value]: array for value, array in reversed(list(zip(found, arrays, strict=True)))}
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -1,0 +1,119 @@
+"""``eyespot export``: a bundle as a folder for another runtime, proven to answer as the bundle does."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from eyespot.cli import terminal
+
+if TYPE_CHECKING:
+    from eyespot.export.export import Exported
+
+
+@click.command("export")
+@click.argument("bundle")
+@click.option("--to", required=True, metavar="FORMAT", help="onnx.")
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Pictures to compare on: labelled ones as for evaluate, or a folder.  [default: the bundle's goldens alone]",
+)
+@click.option(
+    "--pictures", default=200, show_default=True, type=click.IntRange(1), help="Of those, spread evenly, at the most."
+)
+@click.option("--max-error", type=click.FloatRange(0), help="Largest error of a logit, as a share of their range.")
+@click.option("--min-agreement", type=click.FloatRange(0, 100), help="Per cent of equal labels, from 20 pictures on.")
+@click.option(
+    "--max-drop", default=0.5, show_default=True, type=click.FloatRange(-100, 100), help="Points of top-1 it may lose."
+)
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Inside one call.")
+@click.option("--seconds", default=1.0, show_default=True, type=click.FloatRange(0.01), help="Of timing, each.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
+@click.option("--replace", is_flag=True, help="Put it in the place of an export that is there.")
+def command(
+    bundle: str,
+    to: str,
+    out: Path,
+    data: Path | None,
+    pictures: int,
+    max_error: float | None,
+    min_agreement: float | None,
+    max_drop: float,
+    threads: int,
+    seconds: float,
+    as_json: bool,
+    replace: bool,
+) -> int:
+    """Writes BUNDLE (a name or a directory) in another runtime's format and runs what was written, beside the bundle.
+
+    The folder holds the format's files, labels, the contract of the pixels, goldens, an example program and the report.
+    A file whose answers lie too far from the bundle's is removed, and the first layer where the two part is named. A
+    bundle that `eyespot quantize` made is written in 8 bits.
+    """
+    from eyespot.bundle.resolve import open_bundle
+    from eyespot.export.export import check_place, export, pictures_of
+    from eyespot.export.formats import find_format
+
+    format = find_format(to)
+    format.needs()
+    check_place(out, replace=replace)
+    opened = open_bundle(bundle)
+    usual = format.budgets[opened.card.precision == "int8"]
+    budget = usual._replace(
+        logits=usual.logits if max_error is None else max_error,
+        agreement=usual.agreement if min_agreement is None else min_agreement / 100,
+        drop=max_drop / 100,
+    )
+    try:
+        shown = pictures_of(data, opened, most=pictures, say=_say) if data else None
+        done = export(
+            opened, to, out, pictures=shown, threads=threads, seconds=seconds, budget=budget, replace=replace, say=_say
+        )
+    finally:
+        _say("")
+    if as_json or not sys.stdout.isatty():
+        click.echo(json.dumps({"out": str(done.path), **done.to_json()}, ensure_ascii=False))
+    else:
+        _print(done)
+    for error in done.unreadable:
+        click.echo(f"not counted: {error}", err=True)
+    return 0
+
+
+def _say(text: str) -> None:
+    """What is being done, on one line that goes again."""
+    if sys.stderr.isatty():
+        click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+
+def _print(done: Exported) -> None:
+    click.secho(f"{done.model} → {done.format}, {done.precision}", bold=True)
+    rows = [["", "found", "allowed"]]
+    proof = done.proof
+    if proof is not None:
+        budget, (source, exported) = proof.budget, proof.milliseconds
+        found = f"{proof.pictures:,} pictures through {done.runtime}"
+        rows += [
+            ["compared on", found, ""],
+            ["largest logit error", f"{proof.error:.1e} of their range", f"{budget.logits:.0e}"],
+            ["top-1 agreement", f"{100 * proof.agreement:.2f} %", f"{100 * budget.agreement:g} %"],
+        ]
+        if proof.accuracy is not None:
+            low, high = (100 * end for end in proof.accuracy.drop_interval)
+            drop = f"{100 * proof.accuracy.drop:+.2f} points, 95 % {low:+.2f} … {high:+.2f}"
+            rows += [["drop of top-1", drop, f"{100 * budget.drop:g}"]]
+        threads = f"{proof.threads} thread" + "s" * (proof.threads > 1)
+        times = f"{exported:.2f} ms, the bundle on ONNX Runtime {source:.2f} ms (× {proof.ratio:.2f}), {threads}"
+        rows += [["latency", times, ""]]
+    rows += [["size", ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in done.sizes.items()), ""]]
+    rows += [[name, str(value), ""] for name, value in (done.facts or {}).items()]
+    click.echo(terminal.table(rows))
+    for note in done.notes:
+        click.echo(note)
+    click.echo(f"{done.path} holds it, with labels, goldens and an example program")

@@ -1,0 +1,135 @@
+"""The table of formats: who writes each, who runs it here, and how far its answers may lie from the source's.
+
+A new format is one row of ``FORMATS``: a writer in ``lower/``, a session in ``run/``, an example program in
+``examples/``. Runtimes are imported where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyespot.core.graph import Graph
+from eyespot.core.pixels import Preprocess
+from eyespot.errors import MissingExtra, UsageError
+from eyespot.lower.numpy_ops import Array
+from eyespot.lower.onnx import to_onnx
+from eyespot.lower.quantized import Quantized
+from eyespot.lower.quantized_onnx import quantized_to_onnx
+from eyespot.lower.tensors import Weights
+from eyespot.run.session import Session
+
+Files = Mapping[str, bytes]
+Pixels = NDArray[np.uint8]
+
+
+class Writer(Protocol):
+    """A network in float32 → the bytes of its file, or of several by name."""
+
+    def __call__(
+        self, graph: Graph, weights: Weights, *, preprocess: Preprocess, metadata: Mapping[str, str]
+    ) -> bytes | Files: ...
+
+
+class QuantizedWriter(Protocol):
+    """A network in 8 bits → the bytes of its file, or of several by name."""
+
+    def __call__(self, network: Quantized, *, preprocess: Preprocess, metadata: Mapping[str, str]) -> bytes | Files: ...
+
+
+# (the written file, threads) → a session on it.
+Opener = Callable[[Path, int], Session]
+# (the written file, names of nodes in order, pixels) → what the runtime has for as many of them as it can give, by our
+# names and as our graph shapes them, (n, *shape): channels first.
+Inside = Callable[[Path, Sequence[str], Pixels], Mapping[str, Array]]
+
+
+class Budget(NamedTuple):
+    """How far answers may lie from the source's.
+
+    logits: the largest error, as a share of the source's range. agreement: the share of labels that must be the same,
+    asked from twenty pictures on. drop: of top-1, as a share; more is refused when the drop's interval excludes zero.
+    """
+
+    logits: float
+    agreement: float
+    drop: float = 0.005
+
+
+# Another order of float32 sums, up to fifty layers of it (measured: 1e-6 to 2e-5), as `eyespot verify` allows.
+FLOAT32 = Budget(1e-4, 0.99)
+# The same integers in other kernels: a sum between two levels may go to either, and what follows takes the step along.
+INT8 = Budget(2e-2, 0.95)
+
+
+@dataclass(frozen=True)
+class Format:
+    """One row. title: the runtime's own name; model: the file that the session opens.
+
+    float32, int8: None where the format has no such thing, or (``from_tower``) where its writer lives in the torch
+    tower and is handed over by the verb. open: None where it cannot run on this kind of machine; ``unproven`` then says
+    why. inside: None where the runtime shows no tensors but the outputs. example: its text in ``examples/`` and the
+    name that it gets in the folder. extra, module: what brings the runtime, and the module that shows it is there.
+    facts: what else the report says of the written folder. stores: whether ``int8`` also writes networks whose weights
+    are only stored in fewer bits; where not, they are written in float32.
+    """
+
+    name: str
+    title: str
+    model: str
+    float32: Writer | None
+    int8: QuantizedWriter | None
+    open: Opener | None
+    example: tuple[str, str]
+    inside: Inside | None = None
+    extra: str = ""
+    module: str = ""
+    budgets: tuple[Budget, Budget] = (FLOAT32, INT8)  # of float32 and int8
+    unproven: str = ""
+    from_tower: bool = False
+    stores: bool = False
+    facts: Callable[[Path], Mapping[str, object]] | None = None
+    notes: tuple[str, ...] = ()
+
+    def needs(self) -> None:
+        """MissingExtra when what the format needs is not installed."""
+        if self.module and find_spec(self.module) is None:
+            raise MissingExtra(f"--to {self.name} ({self.title})", self.extra)
+
+    def files_of(self, written: bytes | Files) -> Files:
+        """What a writer gave, by file name."""
+        return {self.model: written} if isinstance(written, bytes) else written
+
+
+def find_format(name: str) -> Format:
+    """The row called ``name``; UsageError lists the others."""
+    for row in FORMATS:
+        if row.name == name:
+            return row
+    raise UsageError(f"there is no format {name!r}; choose one of {', '.join(row.name for row in FORMATS)}")
+
+
+def _open_onnx(path: Path, threads: int) -> Session:
+    from eyespot.run.ort import OrtSession
+
+    return OrtSession(path, threads=threads)
+
+
+def _inside_onnx(path: Path, names: Sequence[str], pixels: Pixels) -> Mapping[str, Array]:
+    from eyespot.run.ort import values_of
+
+    return values_of(path.read_bytes(), names, pixels)
+
+
+FORMATS: tuple[Format, ...] = (
+    Format(
+        "onnx", "ONNX Runtime", "model.onnx", to_onnx, quantized_to_onnx, _open_onnx, ("onnx.txt", "example.py"),
+        inside=_inside_onnx, stores=True,
+    ),
+)  # fmt: skip
