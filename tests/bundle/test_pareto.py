@@ -25,9 +25,9 @@ def test_the_front_is_what_nothing_beats():
     some = points(200)
     best = front(some)
     for p in some:
-        beaten = any(q.macs <= p.macs and q.top1 >= p.top1 and q != p for q in some)
+        beaten = any(q.cost <= p.cost and q.top1 >= p.top1 and q != p for q in some)
         assert (p in best) == (not beaten)
-    assert [p.macs for p in best] == sorted(p.macs for p in best)
+    assert [p.cost for p in best] == sorted(p.cost for p in best)
 
 
 @pytest.mark.parametrize("drawn", [plotted(listing()), points(1), points(2), points(60), points(300, 1)], ids=len)
