@@ -11,12 +11,15 @@ from conftest import make_bundle, make_pictures
 from eyespot.accuracy.dataset import examples
 from eyespot.accuracy.paired import difference_interval, paired
 from eyespot.bundle.store import read
+from eyespot.core.timing import Ratio
 from eyespot.errors import UsageError
 from eyespot.run.predict import load
 from eyespot.run.verify import verify
 from eyespot.shrink import quantize as verb
+from eyespot.shrink import timing
 from eyespot.shrink.ladder import Limits, Shown, climb, divergence, layer_noise
 from eyespot.shrink.quantize import Wish, quantize
+from eyespot.shrink.timing import Timed
 from quantizing import pictures
 from tolerances import QUANTIZED_LOGITS, relative_error
 
@@ -44,8 +47,8 @@ def labelled(tmp_path_factory, bundle):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(verb, "_SECONDS", 0.02)
-    monkeypatch.setattr(verb, "_TURNS", 2)
+    monkeypatch.setattr(timing, "_SECONDS", 0.02)
+    monkeypatch.setattr(timing, "_TURNS", 2)
 
 
 def test_the_difference_of_paired_shares():
@@ -132,7 +135,8 @@ def test_a_loss_that_is_too_large_writes_nothing(bundle, labelled, tmp_path):
 
 
 def test_what_would_be_slower_stays_in_float(bundle, labelled, tmp_path, monkeypatch):
-    monkeypatch.setattr(verb, "time_both", lambda *_: ((1.0, 1.25), 1.25))
+    slow = Timed(1.0, 1.25, Ratio(1.25, (1.1, 1.4), 15), 2)
+    monkeypatch.setattr(verb, "time_both", lambda *_: slow)
     report = quantize(bundle, labelled, tmp_path / "out", wish=Wish(limits=ANYTHING, calibrate=20))
     assert report.bundle is None
     assert "1.25 of the float network's time" in report.why

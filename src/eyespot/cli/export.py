@@ -13,11 +13,12 @@ from eyespot.cli import terminal
 
 if TYPE_CHECKING:
     from eyespot.export.export import Exported
+    from eyespot.export.proof import Proof
 
 
 @click.command("export")
 @click.argument("bundle")
-@click.option("--to", required=True, metavar="FORMAT", help="onnx.")
+@click.option("--to", required=True, metavar="FORMAT", help="onnx, openvino.")
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option(
     "--data",
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     "--max-drop", default=0.5, show_default=True, type=click.FloatRange(-100, 100), help="Points of top-1 it may lose."
 )
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Inside one call.")
-@click.option("--seconds", default=1.0, show_default=True, type=click.FloatRange(0.01), help="Of timing, each.")
+@click.option("--seconds", default=1.0, show_default=True, type=click.FloatRange(0), help="Of timing; 0: none.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
 @click.option("--replace", is_flag=True, help="Put it in the place of an export that is there.")
 def command(
@@ -97,7 +98,7 @@ def _print(done: Exported) -> None:
     rows = [["", "found", "allowed"]]
     proof = done.proof
     if proof is not None:
-        budget, (source, exported) = proof.budget, proof.milliseconds
+        budget = proof.budget
         found = f"{proof.pictures:,} pictures through {done.runtime}"
         rows += [
             ["compared on", found, ""],
@@ -108,12 +109,19 @@ def _print(done: Exported) -> None:
             low, high = (100 * end for end in proof.accuracy.drop_interval)
             drop = f"{100 * proof.accuracy.drop:+.2f} points, 95 % {low:+.2f} … {high:+.2f}"
             rows += [["drop of top-1", drop, f"{100 * budget.drop:g}"]]
-        threads = f"{proof.threads} thread" + "s" * (proof.threads > 1)
-        times = f"{exported:.2f} ms, the bundle on ONNX Runtime {source:.2f} ms (× {proof.ratio:.2f}), {threads}"
-        rows += [["latency", times, ""]]
+        rows += _latency(proof)
     rows += [["size", ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in done.sizes.items()), ""]]
     rows += [[name, str(value), ""] for name, value in (done.facts or {}).items()]
     click.echo(terminal.table(rows))
     for note in done.notes:
         click.echo(note)
     click.echo(f"{done.path} holds it, with labels, goldens and an example program")
+
+
+def _latency(proof: Proof) -> list[list[str]]:
+    if proof.milliseconds is None:
+        return []
+    source, exported = proof.milliseconds
+    threads = f"{proof.threads} thread" + "s" * (proof.threads > 1)
+    ratio = f"× {proof.ratio:.2f}"
+    return [["latency", f"{exported:.2f} ms, the bundle on ONNX Runtime {source:.2f} ms ({ratio}), {threads}", ""]]

@@ -13,6 +13,7 @@ from eyespot.cli import terminal
 
 if TYPE_CHECKING:
     from eyespot.shrink.quantize import Shrunk
+    from eyespot.shrink.timing import Timed
 
 _LISTED = 8  # of the noisiest layers
 
@@ -106,10 +107,11 @@ def _print(report: Shrunk) -> None:
         f"answers agree in {100 * found.agreement:.1f} %"
     )
     low, high = found.drop_interval
+    timed = report.timed
     rows = [
         ["", "before", "after", "", "95 % interval"],
         ["top-1 %", f"{100 * found.before:.2f}", f"{100 * found.after:.2f}", _points(-found.drop), _ends(-high, -low)],
-        ["ms", f"{report.milliseconds[0]:.2f}", f"{report.milliseconds[1]:.2f}", f"× {report.ratio:.2f}", ""],
+        ["ms", f"{timed.before:.2f}", f"{timed.after:.2f}", f"× {timed.ratio.value:.2f}", _times(timed)],
         ["MB", *(f"{size / 1e6:.2f}" for size in report.sizes), f"× {report.sizes[1] / report.sizes[0]:.2f}", ""],
     ]
     click.echo(terminal.table(rows, right=(1, 2, 3)))
@@ -141,6 +143,11 @@ def _noise(report: Shrunk) -> str:
     rows = [["noisiest layers", "signal to noise", ""]]
     rows += [[layer.name, f"{layer.decibels:.1f} dB", layer.precision] for layer in worst]
     return terminal.table(rows, right=(1,))
+
+
+def _times(timed: Timed) -> str:
+    interval = "" if timed.ratio.interval is None else "× {:.2f} … {:.2f}".format(*timed.ratio.interval)
+    return f"{interval}, {timed.threads} {'thread' if timed.threads == 1 else 'threads'}".removeprefix(", ")
 
 
 def _points(share: float) -> str:

@@ -127,9 +127,40 @@ def _inside_onnx(path: Path, names: Sequence[str], pixels: Pixels) -> Mapping[st
     return values_of(path.read_bytes(), names, pixels)
 
 
+def _to_openvino(
+    graph: Graph, weights: Weights, *, preprocess: Preprocess, metadata: Mapping[str, str]
+) -> bytes | Files:
+    from eyespot.run.openvino import to_ir
+
+    return to_ir(to_onnx(graph, weights, preprocess=preprocess, metadata=metadata))
+
+
+def _quantized_to_openvino(network: Quantized, *, preprocess: Preprocess, metadata: Mapping[str, str]) -> bytes | Files:
+    from eyespot.run.openvino import to_ir
+
+    return to_ir(quantized_to_onnx(network, preprocess=preprocess, metadata=metadata))
+
+
+def _open_openvino(path: Path, threads: int) -> Session:
+    from eyespot.run.openvino import OpenVinoSession
+
+    return OpenVinoSession(path, threads=threads)
+
+
+def _inside_openvino(path: Path, names: Sequence[str], pixels: Pixels) -> Mapping[str, Array]:
+    from eyespot.run.openvino import values_of
+
+    return values_of(path, names, pixels)
+
+
 FORMATS: tuple[Format, ...] = (
     Format(
         "onnx", "ONNX Runtime", "model.onnx", to_onnx, quantized_to_onnx, _open_onnx, ("onnx.txt", "example.py"),
         inside=_inside_onnx, stores=True,
+    ),
+    Format(
+        "openvino", "OpenVINO", "model.xml", _to_openvino, _quantized_to_openvino, _open_openvino,
+        ("openvino.txt", "example.py"), inside=_inside_openvino, extra="openvino", module="openvino", stores=True,
+        notes=("model.xml and model.bin were made by OpenVINO's own converter from eyespot's ONNX file",),
     ),
 )  # fmt: skip

@@ -45,7 +45,8 @@ class Proof:
 
     agreement: the share of equal labels. pictures: how many were run, the bundle's two goldens among them. accuracy:
     for labelled pictures, the goldens left out. milliseconds: (source on ONNX Runtime, exported) for one picture,
-    medians of turns taken side by side; ratio: the median of the turns' ratios. why: what misses the budget, if so.
+    medians of turns taken side by side; ratio: the median of the turns' ratios; None when nothing was timed. why: what
+    misses the budget, if so.
     """
 
     budget: Budget
@@ -53,20 +54,23 @@ class Proof:
     error: float
     agreement: float
     accuracy: Paired | None
-    milliseconds: tuple[float, float]
-    ratio: float
+    milliseconds: tuple[float, float] | None
+    ratio: float | None
     threads: int
     why: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The figures, to six digits."""
+        latency = None
+        if self.milliseconds is not None:
+            latency = {"source": round(self.milliseconds[0], 4), "exported": round(self.milliseconds[1], 4)}
         return {
             "pictures": self.pictures,
             "logits_error": float(f"{self.error:.6g}"),
             "agreement": round(self.agreement, 6),
             "accuracy": self.accuracy.to_json() if self.accuracy else None,
-            "latency_ms": {"source": round(self.milliseconds[0], 4), "exported": round(self.milliseconds[1], 4)},
-            "latency_ratio": round(self.ratio, 4),
+            "latency_ms": latency,
+            "latency_ratio": None if self.ratio is None else round(self.ratio, 4),
             "threads": self.threads,
             "budget": self.budget._asdict(),
         }
@@ -85,7 +89,7 @@ def prove(
 ) -> Proof:
     """Runs the file ``model`` on the goldens and on ``shown``. RuntimeFailure when its runtime refuses it.
 
-    seconds: for timing each of the two. A file that misses its budget is not timed; ``why`` names the first layer where
+    seconds: for timing each of the two; 0: neither is timed. A file that misses its budget is not timed; ``why`` names the first layer where
     the two part, when the runtime shows its tensors.
     """
     assert format.open is not None  # noqa: S101 - the caller asks for what runs here
@@ -105,7 +109,7 @@ def prove(
             first = len(goldens.pixels)
             accuracy = paired(labels[0][first:], labels[1][first:], shown.targets)
         why = _why_not(budget, error, agreement, accuracy, len(pixels))
-        times, ratio = ((0.0, 0.0), 0.0) if why else _time(source, exported, pixels[:1], seconds)
+        times, ratio = (None, None) if why or not seconds else _time(source, exported, pixels[:1], seconds)
     if why:
         worst = int(np.nan_to_num(np.abs(after - before), nan=np.inf).max(1).argmax())
         why += f"; {first_parting(bundle, format, model, pixels[worst : worst + 1], budget.logits)}"
@@ -169,9 +173,11 @@ def first_parting(bundle: Bundle, format: Format, model: Path, picture: Pixels, 
         ours = reference.run(graph, weights, x, keep=tuple(graph.by_name))
     else:
         network = bundle.quantized()
-        graph = network.graph
-        ours = run_quantized(network, x, keep=tuple(graph.by_name))
-    theirs = format.inside(model, tuple(graph.by_name), picture)
+        graph, readers = network.graph, network.graph.readers()
+        inside = {node.name for node in graph.nodes if network.is_int8(node.name)}  # a sum that its rectifier rounds
+        inside = {name for name in inside if network.target(graph.by_name[name], readers) not in (name, None)}
+        ours = run_quantized(network, x, keep=[name for name in graph.by_name if name not in inside])
+    theirs = format.inside(model, tuple(ours), picture)
     seen = 0
     for node in graph.nodes:
         if node.name not in theirs or node.name in graph.outputs:

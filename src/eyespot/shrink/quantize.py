@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,6 @@ from eyespot.lower.quantize_fit import NO_VNNI, VNNI, store
 from eyespot.lower.quantize_plan import Ready, make_ready
 from eyespot.lower.quantized import Quantized
 from eyespot.lower.quantized_onnx import quantized_to_onnx
-from eyespot.measure.turns import plan, take_turns, warm_up
-from eyespot.run.open import cores
 from eyespot.run.pictures import read_bytes
 from eyespot.run.probe import Probe
 from eyespot.shrink.ladder import (
@@ -39,8 +36,8 @@ from eyespot.shrink.ladder import (
     layer_noise,
     logits_of,
 )
+from eyespot.shrink.timing import Timed, time_both
 
-_SECONDS, _TURNS = 1.5, 15  # of timing, for each of the two networks
 _LIMITS = Limits()
 _NOISE_ON = 8  # pictures on which the layers' noise is measured
 
@@ -66,8 +63,7 @@ class Wish:
 class Shrunk:
     """What came of it. bundle: None when it was not written, and ``why`` says why.
 
-    milliseconds: (before, after) of one picture through the network alone, medians of turns; ratio: the median of the
-    turns' ratios. sizes: (before, after) bytes of the ONNX files. unreadable: pictures that did not count.
+    timed: before and after. sizes: (before, after) bytes of the ONNX files. unreadable: pictures that did not count.
     """
 
     model: str
@@ -77,8 +73,7 @@ class Shrunk:
     steps: tuple[Step, ...]
     noise: tuple[LayerNoise, ...]
     floats: tuple[str, ...]
-    milliseconds: tuple[float, float]
-    ratio: float
+    timed: Timed
     sizes: tuple[int, int]
     unreadable: tuple[str, ...]
     bundle: Bundle | None
@@ -113,8 +108,7 @@ class Shrunk:
             ],
             "layers": [{"layer": n.name, "db": round(n.decibels, 2), "precision": n.precision} for n in self.noise],
             "float_layers": list(self.floats),
-            "latency_ms": {"before": round(self.milliseconds[0], 4), "after": round(self.milliseconds[1], 4)},
-            "latency_ratio": round(self.ratio, 4),
+            **self.timed.to_json(),
             "model_bytes": {"before": self.sizes[0], "after": self.sizes[1]},
             "unreadable": list(self.unreadable),
         }
@@ -155,8 +149,8 @@ def quantize(
         result = _stored(bundle, evaluation, wish)
     model = quantized_to_onnx(result.network, preprocess=result.ready.preprocess)
     say("timing")
-    milliseconds, ratio = time_both(bundle.model.read_bytes(), model, calibration[:1])
-    why = _why_not(result, ratio, wish)
+    timed = time_both(bundle.model.read_bytes(), model, calibration[:1])
+    why = _why_not(result, timed, wish)
     written = None
     if not why:
         count = result.found.pictures
@@ -175,8 +169,7 @@ def quantize(
         result.steps,
         result.noise,
         tuple(result.network.float_layers()) if wish.precision == "int8" else (),
-        milliseconds,
-        ratio,
+        timed,
         (bundle.model.stat().st_size, len(model)),
         unreadable,
         written,
@@ -184,15 +177,15 @@ def quantize(
     )
 
 
-def _why_not(result: _Result, ratio: float, wish: Wish) -> str:
+def _why_not(result: _Result, timed: Timed, wish: Wish) -> str:
     found = result.found
     if not result.held:
         return (
             f"no step held: the best loses {100 * found.drop:.2f} points and agrees in {100 * found.agreement:.1f} %, "
             f"{100 * wish.limits.drop:g} points and {100 * wish.limits.agreement:g} % were asked for"
         )
-    if wish.precision == "int8" and ratio >= 1 and not wish.slower:
-        return f"it takes {ratio:.2f} of the float network's time on this machine, so it stays in float"
+    if wish.precision == "int8" and timed.slower and not wish.slower:
+        return f"it takes {timed.ratio.value:.2f} of the float network's time on this machine, so it stays in float"
     return ""
 
 
@@ -213,17 +206,6 @@ def _stored(bundle: Bundle, evaluation: Shown, wish: Wish) -> _Result:
     after = logits_of(Probe(quantized_to_onnx(network, preprocess=ready.preprocess)), evaluation.pixels)
     found = paired(before.argmax(1), after.argmax(1), evaluation.targets)
     return _Result(network, ready, found, wish.limits.hold(found), (), ())
-
-
-def time_both(before: bytes, after: bytes, picture: np.ndarray[Any, Any]) -> tuple[tuple[float, float], float]:
-    """((milliseconds before, after), after / before) of one picture through two ONNX files, in turns."""
-    threads = min(cores(), 8)
-    probes = [Probe(model, threads=threads) for model in (before, after)]
-    works = [lambda probe=probe: probe(picture) for probe in probes]
-    turns = take_turns(works, plan(warm_up(works, runs=3), seconds=_SECONDS, turns=_TURNS))
-    medians = [[statistics.median(turn) for turn in one] for one in turns]
-    ratio = statistics.median(b / a for a, b in zip(*medians, strict=True))
-    return (statistics.median(medians[0]), statistics.median(medians[1])), ratio
 
 
 def _pictures(
