@@ -78,9 +78,9 @@ def export(
     """Writes the folder ``out``, whole or not at all: the format's files, labels, pixels' contract, goldens, an example
     program and the report.
 
-    pictures: run beside the bundle's goldens. seconds: of timing; 0: none. budget: None is the format's own. writer: writes a
-    float network in the place of the format's writer; the torch tower hands its own over so. ``say`` is told what is
-    done. ExportError when the answers lie too far from the source's; UsageError for a place that is taken or a
+    pictures: run beside the bundle's goldens. seconds: of timing; 0: none. budget: None is the format's own. writer:
+    writes a float network in the place of the format's writer; the torch tower hands its own over so. ``say`` is told
+    what is done. ExportError when the answers lie too far from the source's; UsageError for a place that is taken or a
     precision that the format has not; MissingExtra without its runtime.
     """
     format = find_format(to)

@@ -89,8 +89,8 @@ def prove(
 ) -> Proof:
     """Runs the file ``model`` on the goldens and on ``shown``. RuntimeFailure when its runtime refuses it.
 
-    seconds: for timing each of the two; 0: neither is timed. A file that misses its budget is not timed; ``why`` names the first layer where
-    the two part, when the runtime shows its tensors.
+    seconds: for timing each of the two; 0: neither is timed. A file that misses its budget is not timed; ``why`` names
+    the first layer where the two part, when the runtime shows its tensors.
     """
     assert format.open is not None  # noqa: S101 - the caller asks for what runs here
     goldens = bundle.goldens()
