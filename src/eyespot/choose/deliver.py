@@ -1,0 +1,131 @@
+"""Makes the bundle of a candidate that was ranked first, measures that very bundle, and keeps it if it is inside."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from eyespot.accuracy.dataset import Example
+from eyespot.bundle.resolve import open_bundle
+from eyespot.bundle.store import CARD, Bundle, put_in_place, read
+from eyespot.choose.budget import Budget, Figures
+from eyespot.choose.candidate import LOSS, Candidate
+from eyespot.choose.device import Device
+from eyespot.choose.search import Bench, Tried
+from eyespot.choose.training import Trained
+from eyespot.errors import EyespotError, UsageError
+from eyespot.measure.record import Way
+from eyespot.shrink.ladder import Limits
+from eyespot.shrink.quantize import Wish, quantize
+
+_EVALUATED = 500  # pictures on which a quantized network's loss is measured, at the most
+_FINAL, _FINAL_TURNS = 4.0, 10  # times as long as a candidate's measurement: as long as `eyespot measure` takes
+
+
+class Delivered(NamedTuple):
+    """A bundle inside the budget. top1: per cent, where it was measured; of: on what."""
+
+    figures: Figures
+    top1: float | None
+    of: str
+
+
+class Refused(NamedTuple):
+    """Why there is none."""
+
+    why: str
+
+
+def deliver_trained(
+    trained: Trained,
+    tried: Tried,
+    pictures: Sequence[Example],
+    out: Path,
+    budget: Budget,
+    bench: Bench,
+    *,
+    say: Callable[[str], None],
+) -> Delivered | Refused:
+    """The trained network at the precision that was measured, as ``out``. ``pictures``: those it did not learn from."""
+    title = tried.candidate.title
+    with tempfile.TemporaryDirectory(prefix=".choose-", dir=out.parent) as folder:
+        place = Path(folder) / "bundle"
+        top1, of = trained.top1, f"pictures that it did not learn from ({trained.how})"
+        if tried.candidate.precision == "int8":
+            say(f"quantizing {trained.entry.name}")
+            wish = Wish("int8", Limits(LOSS / 100), evaluate=_EVALUATED)
+            try:
+                shrunk = quantize(read(trained.bundle), pictures, place, wish=wish, say=say)
+            except UsageError as error:
+                return Refused(f"{title}: {error}")
+            if shrunk.bundle is None:
+                return Refused(f"{title}: {shrunk.why}")
+            top1, of = shrunk.found.after, f"{shrunk.found.pictures} pictures that it did not learn from"
+        else:
+            shutil.copytree(trained.bundle, place)
+        return _keep(read(place), title, out, budget, bench, say, top1=100 * top1, of=of)
+
+
+def deliver_published(
+    tried: Tried, out: Path, budget: Budget, bench: Bench, *, say: Callable[[str], None]
+) -> Delivered | Refused:
+    """The published bundle, which must be on this machine, as ``out``."""
+    candidate = tried.candidate
+    with tempfile.TemporaryDirectory(prefix=".choose-", dir=out.parent) as folder:
+        try:
+            bundle = open_bundle(candidate.start)
+            place = Path(folder) / "bundle"
+            place.mkdir()
+            for name in (CARD, *bundle.card.files):
+                shutil.copyfile(bundle.path / name, place / name)
+            opened = read(place)
+        except EyespotError as error:
+            return Refused(f"{candidate.title}: {error}")
+        return _keep(opened, candidate.title, out, budget, bench, say, top1=candidate.top1, of=candidate.source)
+
+
+def how_to_get(candidate: Candidate, weights: str) -> list[str]:
+    """Commands that bring a published network that choosing could not write."""
+    commands = []
+    if not candidate.start:
+        by: dict[str, str] = {
+            "fetch": f"eyespot fetch {candidate.name}",
+            "pip": f"eyespot fetch {candidate.name}",
+            "import": f"eyespot import FILE   # its publisher's file of weights; see `eyespot models {candidate.name}`",
+        }
+        sides = f"--set size={candidate.side}"
+        otherwise = f"eyespot train PICTURES --model {candidate.architecture} --recipe scratch {sides} --out run"
+        commands.append(by.get(weights, otherwise))
+    if candidate.precision == "int8":
+        commands.append(f"eyespot quantize {candidate.name} --data PICTURES --max-drop {LOSS:g}")
+    return commands
+
+
+def _keep(
+    bundle: Bundle,
+    title: str,
+    out: Path,
+    budget: Budget,
+    bench: Bench,
+    say: Callable[[str], None],
+    *,
+    top1: float | None,
+    of: str,
+) -> Delivered | Refused:
+    """Measured once more, as it is; moved to its place if that is inside the budget."""
+    say(f"measuring the bundle of {title}")
+    device: Device = bench.device
+    starts = int(budget.memory_bytes is not None)
+    seconds = bench.effort.seconds * _FINAL
+    effort = replace(bench.effort, seconds=seconds, turns=_FINAL_TURNS, cold_starts=starts)
+    figures = Figures.of(device.measure([Way(bundle)], effort, bench.picture)[0])
+    exceeded = budget.exceeded(figures)
+    if exceeded:
+        worst = ", ".join(f"{name} × {share:.2f}" for name, share in exceeded.items())
+        return Refused(f"{title}: its bundle, measured again, was outside ({worst})")
+    put_in_place(bundle.path, out, replace=True)
+    return Delivered(figures, top1, of)

@@ -1,0 +1,94 @@
+"""A candidate as a bundle with random weights: it takes the time and the memory of the trained one and says nothing."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from eyespot.bundle.store import Bundle, Goldens, write
+from eyespot.choose.candidate import Candidate
+from eyespot.core import ops
+from eyespot.core.card import Card
+from eyespot.core.graph import Graph
+from eyespot.core.labels import Labels
+from eyespot.core.pixels import Preprocess
+from eyespot.image.prepare import decode_and_prepare
+from eyespot.lower.numpy_ops import Array
+from eyespot.lower.onnx import to_onnx
+from eyespot.lower.quantize_fit import Fitter, Recipe
+from eyespot.lower.quantize_plan import make_ready
+from eyespot.lower.quantized_onnx import quantized_to_onnx
+from eyespot.run.probe import Probe
+from eyespot.shrink.evidence import gather
+
+
+class _Lowered(NamedTuple):
+    model: bytes
+    graph: Graph
+    preprocess: Preprocess
+
+
+@contextmanager
+def trial(candidate: Candidate, graph: Graph) -> Iterator[Bundle]:
+    """A bundle of the candidate, whose graph was drawn, in a folder that goes away. GraphError, WeightsError.
+
+    Its goldens are ONNX Runtime's own answers, not the reference's: with weights that mean nothing there is nothing to
+    verify, and the reference would take longer than all measuring. What is chosen in the end is verified.
+    """
+    with tempfile.TemporaryDirectory(prefix="eyespot-choose-") as folder:
+        lowered = _lower(candidate, graph)
+        size = lowered.preprocess.size
+        jpeg = (resources.files("eyespot.bundle") / "golden.jpg").read_bytes()
+        pixels = np.stack([decode_and_prepare(jpeg, lowered.preprocess), _noise(size)])
+        logits = Probe(lowered.model)(pixels)[0]
+        card = Card(
+            f"{candidate.architecture}.trial",
+            candidate.architecture,
+            candidate.arguments,
+            lowered.graph,
+            lowered.preprocess,
+            precision=candidate.precision,
+            description="random weights, to measure time and memory with",
+        )
+        labels = Labels.numbered(logits.shape[1])
+        goldens = Goldens(jpeg, pixels, logits)
+        yield write(Path(folder) / "trial", card, weights={}, labels=labels, model=lowered.model, goldens=goldens)
+
+
+def _lower(candidate: Candidate, graph: Graph) -> _Lowered:
+    weights = _weights(graph)
+    if candidate.precision == "float32":
+        return _Lowered(to_onnx(graph, weights, preprocess=candidate.preprocess), graph, candidate.preprocess)
+    ready = make_ready(graph, weights, candidate.preprocess)
+    evidence = gather(ready, _noise(candidate.preprocess.size)[None])
+    network = Fitter(ready, evidence).fit(Recipe())
+    return _Lowered(quantized_to_onnx(network, preprocess=ready.preprocess), network.graph, ready.preprocess)
+
+
+def _weights(graph: Graph) -> dict[str, Array]:
+    """He-like draws with batch norms that do nothing: no number fades so far that arithmetic would be slow."""
+    rng = np.random.default_rng(0)
+    drawn: dict[str, Array] = {}
+    for node in graph.nodes:
+        for parameter in graph.parameters_of(node):
+            short = parameter.name[len(node.name) + 1 :]
+            if len(parameter.shape) > 1:
+                inside = math.prod(parameter.shape[1:])
+                values = rng.standard_normal(parameter.shape, np.float32) * np.float32(math.sqrt(2 / inside))
+            elif isinstance(node.op, ops.BatchNorm):
+                values = np.full(parameter.shape, float(short in ("weight", "running_var")), np.float32)
+            else:
+                values = np.full(parameter.shape, 0.01, np.float32)
+            drawn[parameter.name] = values
+    return drawn
+
+
+def _noise(size: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
