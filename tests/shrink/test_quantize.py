@@ -135,11 +135,30 @@ def test_a_loss_that_is_too_large_writes_nothing(bundle, labelled, tmp_path):
 
 
 def test_what_would_be_slower_stays_in_float(bundle, labelled, tmp_path, monkeypatch):
-    slow = Timed(1.0, 1.25, Ratio(1.25, (1.1, 1.4), 15), 2)
-    monkeypatch.setattr(verb, "time_both", lambda *_: slow)
+    monkeypatch.setattr(verb, "time_both", lambda *_: timed(1.1, 1.4))
     report = quantize(bundle, labelled, tmp_path / "out", wish=Wish(limits=ANYTHING, calibrate=20))
     assert report.bundle is None
     assert "1.25 of the float network's time" in report.why
+
+
+def timed(low, high, threads=2):
+    return Timed(1.0, (low + high) / 2, Ratio((low + high) / 2, (low, high), 15), threads)
+
+
+def test_when_threads_leave_it_open_one_decides(monkeypatch):
+    asked = []
+
+    def fake(before, after, picture, threads):
+        asked.append(threads)
+        return timed(0.4, 3.0, threads) if threads > 1 else timed(0.6, 0.7, 1)
+
+    monkeypatch.setattr(timing, "_timed", fake)
+    monkeypatch.setattr(timing, "cores", lambda: 2)
+    found = timing.time_both(b"", b"", np.zeros((1, 8, 8, 3), np.uint8))
+    assert asked == [2, 1]
+    assert (found.faster, found.slower) == (True, False)
+    assert (timed(0.9, 1.2).faster, timed(0.9, 1.2).slower) == (False, False)
+    assert timed(1.01, 1.2).slower
 
 
 def test_too_few_pictures(bundle, labelled, tmp_path):
