@@ -61,6 +61,7 @@ class Fitter:
         self.evidence = evidence
         self._grids: dict[Method, dict[str, Grid]] = {}
         self._weights: dict[tuple[str, bool, int], tuple[NDArray[np.int8], Array]] = {}
+        self._lost: dict[tuple[str, bool, int], NDArray[np.float64]] = {}
 
     def fit(self, recipe: Recipe) -> Quantized:
         """The network in 8 bits. ``evidence.moments`` are needed for ``rounded`` only."""
@@ -70,11 +71,10 @@ class Fitter:
         tensors: dict[str, NDArray[Any]] = dict(self.ready.weights)
         for name in layers:
             node = self.ready.graph.by_name[name]
-            weight, bias = self.ready.weights[f"{name}.weight"], self.ready.weights[f"{name}.bias"].astype(np.float64)
+            bias = self.ready.weights[f"{name}.bias"].astype(np.float64)
             integers, scale = self._integers(node, recipe)
             if recipe.corrected:
-                left = weight - integers * column(scale, node.op, weight.ndim)
-                bias = bias + _response(node, left.astype(np.float32), self.evidence.means[name])
+                bias = bias + self._correction(node, recipe)
             steps = bias / (scale * np.float32(grids[node.inputs[0]].scale)).astype(np.float64)
             tensors[f"{name}.weight"], tensors[f"{name}.weight_scale"] = integers, scale
             tensors[f"{name}.bias"] = np.clip(np.rint(steps), -_MOST, _MOST).astype(np.int32)
@@ -91,9 +91,22 @@ class Fitter:
             self._grids[method] = choose_grids(ready.graph, list(seen), seen, ready.preprocess, method)
         return self._grids[method]
 
+    def _correction(self, node: Node, recipe: Recipe) -> NDArray[np.float64]:
+        """What rounding the weights takes from the layer's mean answers, per output channel."""
+        key = self._key(node, recipe)
+        if key not in self._lost:
+            integers, scale = self._integers(node, recipe)
+            weight = self.ready.weights[f"{node.name}.weight"]
+            left = weight - integers * column(scale, node.op, weight.ndim)
+            self._lost[key] = _response(node, left.astype(np.float32), self.evidence.means[node.name])
+        return self._lost[key]
+
+    def _key(self, node: Node, recipe: Recipe) -> tuple[str, bool, int]:
+        return node.name, recipe.rounded and node.name in self.evidence.moments, recipe.limit
+
     def _integers(self, node: Node, recipe: Recipe) -> tuple[NDArray[np.int8], Array]:
-        moments = self.evidence.moments.get(node.name) if recipe.rounded else None
-        key = node.name, moments is not None, recipe.limit
+        key = self._key(node, recipe)
+        moments = self.evidence.moments[node.name] if key[1] else None
         if key not in self._weights:
             weight, bias = (self.ready.weights[f"{node.name}.{short}"] for short in ("weight", "bias"))
             # The narrowest grid that any recipe gives the input, so that the bias fits whatever the recipe.
