@@ -1,0 +1,281 @@
+"""Graph → LiteRT (TFLite): a file for Android, iOS, Coral and microcontrollers, written directly, float32 or int8.
+
+int8 is LiteRT's own scheme: weights symmetric per channel, maps asymmetric, biases in 32 bits. Our grids are the same
+but for where they begin to count. Two things differ from their meaning in numpy: LiteRT's LOGISTIC answers on one fixed
+grid, and a last layer whose answers have no grid computes in float32 from dequantized inputs and weights, because
+LiteRT has no integer kernel with real answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+
+from eyespot.core import ops
+from eyespot.core.graph import INPUT, Graph, Node
+from eyespot.core.pixels import Preprocess
+from eyespot.errors import GraphError
+from eyespot.lower import litert_metadata
+from eyespot.lower.litert_file import LitertFile, Tensor
+from eyespot.lower.litert_ops import FUSABLE, channel_axis, fused, is_depthwise, layout, outside, padding_of, write_node
+from eyespot.lower.numpy_ops import Array
+from eyespot.lower.onnx import LOGITS, PIXELS
+from eyespot.lower.quantized import Grid, Quantized, rectifies
+from eyespot.lower.quantized_onnx import MOVES, reads_pixels
+from eyespot.lower.reparam import reparam
+from eyespot.lower.tensors import Weights
+
+_SIGMOID = Grid(1 / 256, 0)  # where LiteRT's LOGISTIC answers
+_NEAR = 0.9  # of its step: a grid of ours that is finer is kept, in float32
+_NEVER_NEGATIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid")
+
+
+def to_litert(
+    graph: Graph,
+    weights: Weights,
+    *,
+    preprocess: Preprocess,
+    metadata: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
+    """The network as it is deployed (``reparam``) as a LiteRT file for one picture at a time.
+
+    The input is "pixels", uint8 (1, height, width, 3), RGB; the normalisation is inside. The output is "logits",
+    float32 (1, classes), or the nodes' names when there is more than one; a map is (1, height, width, channels).
+    ``metadata``'s "labels" and the preprocessing travel as files in it, the rest as buffers. WeightsError when the
+    weights do not fit, GraphError when the preprocessing is not for this network's input, MissingExtra without
+    ai-edge-litert.
+    """
+    graph, deployed = reparam(graph, weights)
+    deployed, preprocess = _reading_levels(graph, deployed, preprocess)
+    return quantized_to_litert(Quantized(graph, {}, deployed), preprocess=preprocess, metadata=metadata)
+
+
+def quantized_to_litert(
+    network: Quantized,
+    *,
+    preprocess: Preprocess,
+    metadata: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
+    """The same of a network in 8 bits; layers that it leaves in float32 stay so, between DEQUANTIZE and QUANTIZE.
+
+    Weights that are only stored in 8 or 16 bits stay so in the file.
+    """
+    writer = _Writer(network)
+    writer.input(preprocess)
+    for node in network.graph.nodes:
+        writer.node(node)
+    return writer.finish(metadata)
+
+
+def _reading_levels(
+    graph: Graph, weights: dict[str, Array], preprocess: Preprocess
+) -> tuple[dict[str, Array], Preprocess]:
+    """Factor and order of channels moved into the convolutions that read the pixels, if only those do."""
+    first = graph.readers()[INPUT]
+    if not all(isinstance(node.op, ops.Conv2d) and node.op.groups == 1 for node in first):
+        return weights, preprocess
+    factor = np.array(preprocess.affine()[0])
+    order = [2, 1, 0] if preprocess.channels == "bgr" else [0, 1, 2]
+    for node in first:
+        name = f"{node.name}.weight"
+        scaled = weights[name] * factor.reshape(-1, 1, 1)
+        weights = {**weights, name: np.ascontiguousarray(scaled[:, order], np.float32)}
+    red, green, blue = (preprocess.mean[channel] / preprocess.scale for channel in order)
+    return weights, replace(preprocess, channels="rgb", scale=1.0, mean=(red, green, blue), std=(1.0, 1.0, 1.0))
+
+
+class _Writer:
+    """Writes node by node and knows as which tensors each value stands: as float, as int8, or as both."""
+
+    def __init__(self, network: Quantized) -> None:
+        self._network = network
+        self._graph: Graph = network.graph
+        self._readers = network.graph.readers()
+        self._file = LitertFile("eyespot")
+        self._float: dict[str, Tensor] = {}
+        self._int8: dict[str, Tensor] = {}
+
+    def input(self, preprocess: Preprocess) -> None:
+        height, width = preprocess.size
+        if self._graph.input != (3, height, width):
+            raise GraphError(f"the pictures are prepared as (3, {height}, {width}), but the network reads "
+                             f"{self._graph.input}; draw it with size={preprocess.size}")  # fmt: skip
+        self._preprocess = preprocess
+        file, shape = self._file, (1, height, width, 3)
+        grid = self._network.grids.get(INPUT)
+        if grid is not None and grid == reads_pixels(preprocess):
+            self._pixels = file.value(PIXELS, shape, "uint8", grid)
+            self._int8[INPUT] = file.op("QUANTIZE", [self._pixels], file.value(INPUT, shape, "int8", grid))
+            return
+        factor, mean = np.array(preprocess.affine()[0]), np.array(preprocess.mean) / preprocess.scale
+        zero = int(mean[0]) if set(mean) == {mean[0]} and mean[0] in range(256) else 0
+        step = float(factor[0]) if set(factor) == {factor[0]} else 1.0
+        self._pixels = file.value(PIXELS, shape, "uint8", Grid(step, zero))
+        x = file.op("DEQUANTIZE", [self._pixels], file.value(f"{PIXELS}:float", shape))
+        if preprocess.channels == "bgr":
+            x = file.op("GATHER", [x, file.integers(2, 1, 0)], file.value(f"{PIXELS}:bgr", shape), {"axis": 3})
+        if (mean != zero).any():
+            centre = file.floats(*(step * (mean - zero)))
+            x = file.op("SUB", [x, centre], file.value(f"{PIXELS}:centred", shape))
+        if (factor != step).any():
+            x = file.op("MUL", [x, file.floats(*(factor / step))], file.value(f"{PIXELS}:scaled", shape))
+        self._float[INPUT] = x
+        self._to_grid(INPUT)
+
+    def node(self, node: Node) -> None:
+        """Writes one node, and the rectifier that alone reads it as part of it."""
+        if node.name in self._float or node.name in self._int8:
+            return
+        after = self._rectifier(node)
+        target, activation = (after.name, fused(after.op)) if after else (node.name, "NONE")
+        grid = self._network.grids.get(target)
+        if grid is not None and self._integers(node, target, grid, activation):
+            return
+        alone = self._graph.outputs == (target,)
+        name = (LOGITS if alone else target) if grid is None else f"{target}:float"
+        output = self._file.value(name, outside(node.shape))
+        inputs = [self._as_float(name) for name in node.inputs]
+        parameters = self._parameters(node, integer=False)
+        write_node(self._file, node, inputs, parameters, output, activation=activation, positive=self._positive(node))
+        self._float[target] = output
+        self._to_grid(target)
+
+    def finish(self, metadata: Mapping[str, str]) -> bytes:
+        """The file with everything that travels in it."""
+        outputs = self._graph.outputs
+        given = {LOGITS if len(outputs) == 1 else name: self._as_float(name) for name in outputs}
+        described = litert_metadata.model_metadata(
+            name=metadata.get("name", "eyespot"), licence=metadata.get("licence", ""), size=self._preprocess.size,
+            pixels=PIXELS, outputs=list(given), labelled="labels" in metadata,
+        )  # fmt: skip
+        apart = {"labels": litert_metadata.LABELS, "preprocess": litert_metadata.PREPROCESS}
+        buffers = {key: text.encode() for key, text in metadata.items() if key not in apart}
+        model = self._file.to_bytes({PIXELS: self._pixels}, given, {litert_metadata.ENTRY: described, **buffers})
+        return litert_metadata.with_files(model, {apart[key]: text for key, text in metadata.items() if key in apart})
+
+    def _rectifier(self, node: Node) -> Node | None:
+        """The rectifier that alone reads a node whose own values nobody rounds."""
+        after = self._readers[node.name]
+        if not isinstance(node.op, FUSABLE) or len(after) != 1:
+            return None
+        if node.name in self._network.grids or node.name in self._graph.outputs:
+            return None
+        rectifier = isinstance(after[0].op, ops.Activation) and after[0].op.function in ("relu", "relu6")
+        return after[0] if rectifier else None
+
+    def _positive(self, node: Node) -> bool:
+        before = self._graph.by_name.get(node.inputs[0])
+        return before is not None and isinstance(before.op, ops.Activation) and before.op.function in _NEVER_NEGATIVE
+
+    def _integers(self, node: Node, target: str, grid: Grid, activation: str) -> bool:
+        """Writes a node on int8 tensors, if LiteRT has a kernel that does it."""
+        if any(name not in self._int8 for name in node.inputs):
+            return False
+        inputs, file = [self._int8[name] for name in node.inputs], self._file
+        pixel = math.prod(node.shape[1:]) == 1  # a gate's few values: float32 costs nothing and rounds once
+        match node.op:
+            case ops.Conv2d() | ops.Linear():
+                possible = self._network.is_int8(node.name)
+            case ops.Add():
+                possible = len(inputs) == 2
+            case ops.Mul() | ops.GlobalAvgPool() | ops.Activation(function="leaky_relu"):
+                possible = True
+            case ops.AvgPool() as op:
+                border = padding_of(op, (inputs[0].shape[1], inputs[0].shape[2]), (node.shape[1], node.shape[2]))
+                possible = inputs[0].grid == grid and (border.explicit is None or op.count_padding)
+            case ops.Resize(mode="bilinear"):
+                possible = inputs[0].grid == grid
+            case ops.Activation(function="sigmoid"):
+                possible = not pixel and grid.zero == 0 and grid.scale >= _NEAR * _SIGMOID.scale
+                possible &= all(isinstance(reader.op, ops.Mul) for reader in self._readers[node.name])
+                grid = _SIGMOID
+            case ops.Activation(function="hard_sigmoid"):
+                if possible := not pixel and grid.zero == 0:
+                    self._int8[target] = self._hard_sigmoid(node, inputs[0], grid)
+                return possible
+            case ops.Activation() as op if rectifies(op, grid):
+                self._int8[target] = self._on(inputs[0], grid, target)  # rounding to the grid is all there is to do
+                return True
+            case op:
+                possible = isinstance(op, (*MOVES, ops.PadChannels, ops.Resize))
+                inputs = [self._on(x, grid, f"{node.name}:{at}") for at, x in enumerate(inputs)] if possible else inputs
+        if possible:
+            output = file.value(target, outside(node.shape), "int8", grid)
+            parameters, positive = self._parameters(node, integer=True), self._positive(node)
+            write_node(file, node, inputs, parameters, output, activation=activation, positive=positive)
+            self._int8[target] = output
+        return possible
+
+    def _hard_sigmoid(self, node: Node, x: Tensor, grid: Grid) -> Tensor:
+        """x / 6 + 1 / 2, cut at 0 and 1: a depthwise convolution of one pixel whose output is cut."""
+        assert x.grid is not None  # noqa: S101 - int8 tensors have one
+        file, channels, step = self._file, x.shape[-1], np.float32(1 / (6 * 127))
+        shape = (1, 1, 1, channels)
+        scale = np.array([step], np.float32)
+        weight = file.constant(f"{node.name}.sixth", np.full(shape, 127, np.int8), scales=scale)
+        steps = np.float32(x.grid.scale) * scale
+        bias = file.constant(f"{node.name}.half", np.full(channels, round(0.5 / steps[0]), np.int32), scales=steps)
+        cut = file.enum("ActivationFunctionType", "RELU_N1_TO_1" if grid.high > 1 else "NONE")
+        options = {
+            "padding": file.enum("Padding", "VALID"), "strideH": 1, "strideW": 1, "depthMultiplier": 1,
+            "dilationHFactor": 1, "dilationWFactor": 1, "fusedActivationFunction": cut,
+        }  # fmt: skip
+        output = file.value(node.name, x.shape, "int8", grid)
+        return file.op("DEPTHWISE_CONV_2D", [x, weight, bias], output, options)
+
+    def _parameters(self, node: Node, *, integer: bool) -> dict[str, Tensor]:
+        """A node's stored tensors; in float32, whatever they are stored as, or as integers."""
+        if isinstance(node.op, ops.BatchNorm):
+            return self._affine(node, node.op)
+        if not isinstance(node.op, ops.Conv2d | ops.ConvTranspose2d | ops.Linear):
+            return {}
+        network, file, name = self._network, self._file, node.name
+        depthwise = is_depthwise(node, self._graph.input_shapes(node))
+        stored = layout(node, "weight", network.tensors[f"{name}.weight"], depthwise=depthwise)
+        scales = network.weight_scale(name) if network.has_int8(name) else None
+        weight = file.constant(f"{name}.weight", stored, scales=scales, axis=channel_axis(depthwise=depthwise))
+        if stored.dtype != np.float32 and not integer:
+            real = file.value(f"{name}.weight:float", stored.shape)
+            weight = file.op("DEQUANTIZE", [weight], real, version=5 if stored.dtype == np.int8 else 3)
+        channels = node.shape[0]
+        bias = network.tensors.get(f"{name}.bias", np.zeros(channels, np.int32 if integer else np.float32))
+        if integer:
+            return {"weight": weight, "bias": file.constant(f"{name}.bias", bias, scales=network.bias_scale(name))}
+        real_bias = bias * network.bias_scale(name) if bias.dtype == np.int32 else bias
+        return {"weight": weight, "bias": file.constant(f"{name}.bias", real_bias.astype(np.float32))}
+
+    def _affine(self, node: Node, op: ops.BatchNorm) -> dict[str, Tensor]:
+        """A norm that could not be folded as a factor and an offset per channel."""
+        mean, variance, weight, bias = (
+            self._network.tensors[f"{node.name}.{short}"].astype(np.float64)
+            for short in ("running_mean", "running_var", "weight", "bias")
+        )
+        factor = weight / np.sqrt(variance + op.eps)
+        tensors = {"weight": factor, "bias": bias - mean * factor}
+        return {
+            short: self._file.constant(f"{node.name}.{short}", tensor.astype(np.float32))
+            for short, tensor in tensors.items()
+        }
+
+    def _on(self, x: Tensor, grid: Grid, name: str) -> Tensor:
+        """An int8 tensor on another grid, if it is not on it already."""
+        if x.grid == grid:
+            return x
+        return self._file.op("QUANTIZE", [x], self._file.value(f"{name}:moved", x.shape, "int8", grid))
+
+    def _to_grid(self, name: str) -> None:
+        grid = self._network.grids.get(name)
+        if grid is not None:
+            x = self._float.pop(name)  # readers see the rounded values
+            self._int8[name] = self._file.op("QUANTIZE", [x], self._file.value(name, x.shape, "int8", grid))
+
+    def _as_float(self, name: str) -> Tensor:
+        if name not in self._float:
+            x = self._int8[name]
+            own = LOGITS if self._graph.outputs == (name,) else f"{name}:float"
+            self._float[name] = self._file.op("DEQUANTIZE", [x], self._file.value(own, x.shape))
+        return self._float[name]
