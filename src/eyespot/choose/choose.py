@@ -28,7 +28,7 @@ from eyespot.measure.record import Effort
 
 QUESTION, REPORT, BUNDLE, WORK = "question.json", "report.json", "bundle", "work"
 _MEASURING, _TRAINING = 0.2, 0.85  # of the time, until which candidates are measured, and trained
-_LONGEST = 50.0  # seconds of measuring without pictures: with what surrounds it, a minute
+_LONGEST = 40.0  # seconds of measuring without pictures: with what surrounds it, a minute
 _SHORT = Effort(seconds=1.0, turns=6, warmup=3, cold_starts=0, throughput=0.0, roof=False)
 _DELIVERIES = 4  # bundles that are made and measured, at the most, before it is said that none fits
 _BUSY = 0.05  # share of the cores' time that others may take unmentioned
@@ -147,6 +147,11 @@ class _Job:
         entries = _entries(inside)
         trained = trainer.compete(entries, self.state.at(_TRAINING * self.wants.minutes * 60)) if entries else []
         chosen = self._outcome(searched, trained)
+        notes += trainer.notes
+        if entries and not trained:
+            return chosen.with_notes(
+                [*notes, "the time was too short to train any: the same command with more --minutes goes on"]
+            )
         if entries and not any(entry.candidate.start for entry in entries):
             notes.append("no network with weights on this machine is inside, so they were trained from nothing")
         notes += [f"{one.entry.name}: its training was cut off by the time" for one in trained if one.stopped]

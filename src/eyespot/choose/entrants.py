@@ -31,8 +31,10 @@ def by_figures(*, families: Sequence[str] = (), here: bool = False) -> list[Cand
     for row in _wanted(families):
         if row.imagenet_top1 is None or row.macs is None or (here and row.weights not in HERE):
             continue
+        card = published().get(row.name)
+        if row.weights in ("none", "damaged") or (card is not None and card.preprocess.size != row.input):
+            continue  # measured so by its publisher, but not to be had so
         place = row.variant, max(row.input)
-        # An equally accurate one whose weights can be had goes before.
         if place not in best or _worth(row) > _worth(best[place]):
             best[place] = row
     found = [c for row in best.values() for c in _of_row(row)]
@@ -58,7 +60,8 @@ def _wanted(families: Sequence[str]) -> Iterator[Listed]:
 
 
 def _worth(row: Listed) -> tuple[float, bool, bool]:
-    return row.top1 or 0.0, row.weights in HERE, row.weights not in ("none", "import")
+    """By accuracy; of equals, the one whose weights are nearer."""
+    return row.top1 or 0.0, row.weights in HERE, row.weights != "import"
 
 
 def _of_row(row: Listed) -> Iterator[Candidate]:

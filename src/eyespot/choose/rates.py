@@ -11,7 +11,7 @@ from eyespot.choose.candidate import Candidate
 from eyespot.core.roof import Peak
 
 _SLACK = 1.5  # by which a convolution may be faster than the machine's measured peak, which others may have disturbed
-_REACH = {"float32": 0.25, "int8": 0.15}  # of the peak, before anything was measured (light networks reach 10 to 50 %)
+_REACH = 0.5  # of the peak, before any at a precision was measured: light networks reach 10 to 50 %, and none is missed
 _UNKNOWN_PEAK = {"float32": 50.0, "int8": 100.0}  # 10⁹ MACs a second, where the machine's is not known
 
 
@@ -45,7 +45,7 @@ class Rates:
     def guess_ms(self, candidate: Candidate, *, p95: bool) -> float:
         """What it will take, by the reach of its family, or of all at its precision, measured so far."""
         reaches = self._reach.get(f"{candidate.family} {candidate.precision}") or self._reach.get(candidate.precision)
-        reach = statistics.median(reaches) if reaches else _REACH[candidate.precision]
+        reach = statistics.median(reaches) if reaches else _REACH
         before = statistics.median(self._before) if self._before else self._floor_ms
         alone = candidate.cost.macs / (self._gmacs(candidate) * 1e6 * max(reach, 1e-6))
         more = statistics.median(self._more) if self._more and p95 else 1.0

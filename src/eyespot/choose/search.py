@@ -15,7 +15,7 @@ from eyespot.choose.kept import Kept, Key, digest
 from eyespot.choose.rates import Rates
 from eyespot.choose.trial import trial
 from eyespot.core.graph import Graph
-from eyespot.errors import GraphError, RuntimeFailure
+from eyespot.errors import EyespotError
 from eyespot.measure.record import Effort, Way
 
 _SOON, _PERHAPS = 1.15, 1.7  # times the latency asked for, up to which a guess is tried first, and at all
@@ -137,12 +137,18 @@ class Search:
         """Whether it was measured now."""
         try:
             graph = candidate.draw()
-            if candidate.precision == "int8" and not quantizing_pays(graph):
-                self.found.left_out["int8 is not known to pay: they have gates that stay in float"] += 1
-                return False
+        except EyespotError:  # pictures too small for it
+            self.found.left_out["they cannot be drawn so"] += 1
+            return False
+        if candidate.precision == "int8" and not quantizing_pays(graph):
+            self.found.left_out["int8 is not known to pay: they have gates that stay in float"] += 1
+            return False
+        try:
             figures, kept = self._bench.figures(candidate, graph, self._budget)
-        except (GraphError, RuntimeFailure):
-            self.found.left_out["they cannot be drawn, or the runtime refuses them"] += 1
+        except EyespotError:
+            if not self.found.tried:  # then it is not this network's fault
+                raise
+            self.found.left_out["the runtime refuses them"] += 1
             return False
         self._rates.learn(candidate, figures)
         self.found.tried.append(Tried(candidate, figures, kept))

@@ -24,7 +24,7 @@ class Entry:
     @property
     def name(self) -> str:
         """For a person, and for folders."""
-        return f"{self.candidate.name} at {self.candidate.side}"
+        return self.candidate.title.rpartition(", ")[0]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ class Trainer(Protocol):
     def compete(self, entries: Sequence[Entry], until: float) -> list[Trained]:
         """Trains the entries, most promising first, by successive halving until ``time.monotonic()`` is ``until``; the
         most accurate first. What an earlier call trained is not trained again."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the last competition: entries that could not be trained, and why."""
 
     def held_out(self) -> list[Example]:
         """The labelled pictures that no entry learned from."""
