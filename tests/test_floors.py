@@ -36,9 +36,11 @@ def test_the_nouns_and_architectures_need_the_standard_library_only():
 
 
 VERBS = [
+    "choose",
     "classify",
     "data",
     "evaluate",
+    "export",
     "fetch",
     "import",
     "measure",
