@@ -1,0 +1,362 @@
+/*** always ***/
+/* Right shifts of negative numbers must keep the sign, as those of every compiler for microcontrollers do. */
+typedef char eyespot_needs_arithmetic_shifts[(-1 >> 1) == -1 ? 1 : -1];
+
+#ifdef EYESPOT_CMSIS_NN
+typedef int32_t shift_type;
+#else
+typedef int8_t shift_type;
+#endif
+
+#ifdef EYESPOT_TRACE /* for looking inside: a function of yours that is shown every tensor; a level is worth `scale` */
+void EYESPOT_TRACE(const char *name, int32_t channels, int32_t height, int32_t width, double scale, int32_t zero,
+                   const int8_t *levels);
+#define TRACE(name, channels, height, width, scale, zero, levels)                                                      \
+    EYESPOT_TRACE(name, channels, height, width, scale, zero, levels)
+#else
+#define TRACE(name, channels, height, width, scale, zero, levels) ((void)0)
+#endif
+
+/*** scaled ***/
+/* sum · multiplier · 2^(shift - 31), rounded to the nearest, halves up. */
+static int32_t scaled(int32_t sum, int32_t multiplier, int32_t shift)
+{
+    const int64_t product = (int64_t)sum * multiplier + ((int64_t)1 << (30 - shift));
+    return (int32_t)(product >> (31 - shift));
+}
+
+/*** placed ***/
+/* Where results land: the level of zero, the lowest and the highest that there may be. */
+struct ends {
+    int16_t zero, low, high;
+};
+
+static int8_t placed(int32_t value, struct ends ends)
+{
+    value += ends.zero;
+    if (value < ends.low) {
+        value = ends.low;
+    }
+    if (value > ends.high) {
+        value = ends.high;
+    }
+    return (int8_t)value;
+}
+
+/*** window ***/
+/* A window: sizes of the map and of what comes of it, and how it moves. Maps lie row by row, pixel by pixel. */
+struct window {
+    int16_t in_height, in_width, in_channels, height, width, channels;
+    int16_t kernel_height, kernel_width, stride_height, stride_width, top, left, dilation_height, dilation_width;
+};
+
+/* What of a window lies inside the map: rows from .. to of the kernel, the first of them at row y of the map. */
+struct inside {
+    int32_t y, x, row, rows, column, columns;
+};
+
+static struct inside inside(const struct window *w, int32_t row, int32_t column)
+{
+    struct inside in;
+    in.y = row * w->stride_height - w->top;
+    in.x = column * w->stride_width - w->left;
+    in.row = 0;
+    in.rows = w->kernel_height;
+    in.column = 0;
+    in.columns = w->kernel_width;
+    while (in.row < in.rows && in.y + in.row * w->dilation_height < 0) {
+        in.row++;
+    }
+    while (in.rows > in.row && in.y + (in.rows - 1) * w->dilation_height >= w->in_height) {
+        in.rows--;
+    }
+    while (in.column < in.columns && in.x + in.column * w->dilation_width < 0) {
+        in.column++;
+    }
+    while (in.columns > in.column && in.x + (in.columns - 1) * w->dilation_width >= w->in_width) {
+        in.columns--;
+    }
+    return in;
+}
+
+static const int8_t *pixel(const struct window *w, const struct inside *in, const int8_t *x, int32_t i, int32_t j)
+{
+    const int32_t row = in->y + i * w->dilation_height;
+    return x + (row * w->in_width + in->x + j * w->dilation_width) * w->in_channels;
+}
+
+/*** layer ***/
+/* A convolution; a linear layer is one of a single pixel. Weights: (out, kernel rows, columns, in / groups); of
+   depthwise ones (kernel rows, columns, channels). */
+struct layer {
+    struct window window;
+    int16_t groups, zero;
+    struct ends ends;
+    const int8_t *weight;
+    const int32_t *bias, *multiplier;
+    const shift_type *shift;
+};
+
+/*** dense ***/
+static int32_t dense_sum(const struct layer *l, const struct inside *in, const int8_t *x, int32_t channel)
+{
+    const struct window *w = &l->window;
+    const int32_t each = w->in_channels / l->groups, zero = l->zero;
+    const int8_t *weight = l->weight + channel * w->kernel_height * w->kernel_width * each;
+    int32_t sum = l->bias[channel];
+    if (l->groups > 1) {
+        x += channel / (w->channels / l->groups) * each;
+    }
+    for (int32_t i = in->row; i < in->rows; i++) {
+        for (int32_t j = in->column; j < in->columns; j++) {
+            const int8_t *a = pixel(w, in, x, i, j), *b = weight + (i * w->kernel_width + j) * each;
+            for (int32_t k = 0; k < each; k++) {
+                sum += (a[k] - zero) * b[k];
+            }
+        }
+    }
+    return sum;
+}
+
+/*** dense levels ***/
+static void dense(const struct layer *l, const int8_t *x, int8_t *y)
+{
+    for (int32_t row = 0; row < l->window.height; row++) {
+        for (int32_t column = 0; column < l->window.width; column++) {
+            const struct inside in = inside(&l->window, row, column);
+            for (int32_t c = 0; c < l->window.channels; c++) {
+                const int32_t sum = dense_sum(l, &in, x, c);
+                *y++ = placed(scaled(sum, l->multiplier[c], l->shift[c]), l->ends);
+            }
+        }
+    }
+}
+
+/*** dense answer ***/
+static void answer(const struct layer *l, const int8_t *x, int32_t *logits)
+{
+    const struct inside in = inside(&l->window, 0, 0);
+    for (int32_t c = 0; c < l->window.channels; c++) {
+        logits[c] = scaled(dense_sum(l, &in, x, c), l->multiplier[c], l->shift[c]);
+    }
+}
+
+/*** depthwise ***/
+static void depthwise(const struct layer *l, const int8_t *x, int8_t *y)
+{
+    const struct window *w = &l->window;
+    const int32_t zero = l->zero;
+    for (int32_t row = 0; row < w->height; row++) {
+        for (int32_t column = 0; column < w->width; column++) {
+            const struct inside in = inside(w, row, column);
+            for (int32_t c = 0; c < w->channels; c++) {
+                int32_t sum = l->bias[c];
+                for (int32_t i = in.row; i < in.rows; i++) {
+                    for (int32_t j = in.column; j < in.columns; j++) {
+                        const int8_t *weight = l->weight + (i * w->kernel_width + j) * w->channels;
+                        sum += (pixel(w, &in, x, i, j)[c] - zero) * weight[c];
+                    }
+                }
+                *y++ = placed(scaled(sum, l->multiplier[c], l->shift[c]), l->ends);
+            }
+        }
+    }
+}
+
+/*** cmsis ***/
+#ifdef EYESPOT_CMSIS_NN
+/* Arm's CMSIS-NN (4.0 or newer) where it computes the same integers: convolutions without groups, and depthwise ones.
+   Its rounding is ours when the library, too, is built with CMSIS_NN_USE_SINGLE_ROUNDING. */
+#ifndef CMSIS_NN_USE_SINGLE_ROUNDING
+#error "build this file and CMSIS-NN with -DCMSIS_NN_USE_SINGLE_ROUNDING; only so do they round as this network does"
+#endif
+#include "arm_nnfunctions.h"
+#ifndef EYESPOT_CMSIS_SCRATCH /* bytes; a layer that needs more is computed without CMSIS-NN */
+#define EYESPOT_CMSIS_SCRATCH EYESPOT_CMSIS_ENOUGH
+#endif
+static int32_t scratch[(EYESPOT_CMSIS_SCRATCH + 3) / 4];
+
+static int by_cmsis(const struct layer *l, int is_depthwise, const int8_t *x, int8_t *y)
+{
+    const struct window *w = &l->window;
+    const cmsis_nn_dims in = {1, w->in_height, w->in_width, w->in_channels};
+    const cmsis_nn_dims out = {1, w->height, w->width, w->channels};
+    const cmsis_nn_dims filter = {is_depthwise ? 1 : w->channels, w->kernel_height, w->kernel_width, w->in_channels};
+    const cmsis_nn_dims bias = {1, 1, 1, w->channels};
+    const cmsis_nn_tile stride = {w->stride_width, w->stride_height}, padding = {w->left, w->top};
+    const cmsis_nn_tile dilation = {w->dilation_width, w->dilation_height};
+    const cmsis_nn_activation ends = {l->ends.low, l->ends.high};
+    const cmsis_nn_conv_params dense_as = {-l->zero, l->ends.zero, stride, padding, dilation, ends};
+    const cmsis_nn_dw_conv_params depthwise_as = {-l->zero, l->ends.zero, 1, stride, padding, dilation, ends};
+    const cmsis_nn_per_channel_quant_params scales = {(int32_t *)l->multiplier, (int32_t *)l->shift};
+    const cmsis_nn_context context = {scratch, (int32_t)sizeof scratch};
+    if (is_depthwise) {
+        return arm_depthwise_conv_wrapper_s8_get_buffer_size(&depthwise_as, &in, &filter, &out) <= context.size &&
+               arm_depthwise_conv_wrapper_s8(&context, &depthwise_as, &scales, &in, x, &filter, l->weight, &bias,
+                                             l->bias, &out, y) == ARM_CMSIS_NN_SUCCESS;
+    }
+    return l->groups == 1 && arm_convolve_wrapper_s8_get_buffer_size(&dense_as, &in, &filter, &out) <= context.size &&
+           arm_convolve_wrapper_s8(&context, &dense_as, &scales, &in, x, &filter, l->weight, &bias, l->bias, &out,
+                                   y) == ARM_CMSIS_NN_SUCCESS;
+}
+#define BY_CMSIS(l, is_depthwise, x, y) by_cmsis(l, is_depthwise, x, y)
+#else
+#define BY_CMSIS(l, is_depthwise, x, y) 0
+#endif
+
+/*** lookup ***/
+/* Any function of one level, by a table; x and y may be the same. */
+static void lookup(const int8_t *table, int32_t count, const int8_t *x, int8_t *y)
+{
+    for (int32_t i = 0; i < count; i++) {
+        y[i] = table[(uint8_t)x[i]];
+    }
+}
+
+/*** sum ***/
+/* The sum of some maps, each times its own multiplier; one that is a single pixel is added to every pixel. */
+struct term {
+    const int8_t *x;
+    int32_t multiplier;
+    int16_t zero, single;
+};
+
+static void sum(const struct term *terms, int count, int32_t pixels, int32_t channels, int shift, struct ends ends,
+                int8_t *y)
+{
+    for (int32_t i = 0; i < pixels; i++) {
+        for (int32_t c = 0; c < channels; c++) {
+            int32_t total = (int32_t)1 << (shift - 1);
+            for (int t = 0; t < count; t++) {
+                const int32_t at = terms[t].single ? c : i * channels + c;
+                total += (terms[t].x[at] - terms[t].zero) * terms[t].multiplier;
+            }
+            y[i * channels + c] = placed(total >> shift, ends);
+        }
+    }
+}
+
+/*** product ***/
+/* The product of two maps; the second may be a single pixel (a gate). */
+static void product(const int8_t *a, int zero_a, const int8_t *b, int zero_b, int single, int32_t pixels,
+                    int32_t channels, int32_t multiplier, int32_t shift, struct ends ends, int8_t *y)
+{
+    for (int32_t i = 0; i < pixels; i++) {
+        for (int32_t c = 0; c < channels; c++) {
+            const int32_t at = i * channels + c;
+            const int32_t value = (int32_t)(a[at] - zero_a) * (b[single ? c : at] - zero_b);
+            y[at] = placed(scaled(value, multiplier, shift), ends);
+        }
+    }
+}
+
+/*** highest ***/
+static void highest(const struct window *w, const int8_t *x, int8_t *y)
+{
+    for (int32_t row = 0; row < w->height; row++) {
+        for (int32_t column = 0; column < w->width; column++) {
+            const struct inside in = inside(w, row, column);
+            for (int32_t c = 0; c < w->channels; c++) {
+                int8_t most = -128;
+                for (int32_t i = in.row; i < in.rows; i++) {
+                    for (int32_t j = in.column; j < in.columns; j++) {
+                        const int8_t level = pixel(w, &in, x, i, j)[c];
+                        most = level > most ? level : most;
+                    }
+                }
+                *y++ = most;
+            }
+        }
+    }
+}
+
+/*** mean ***/
+/* The mean of each window. With several scales the one that counts is that of the pixels inside the map. */
+static void mean(const struct window *w, int zero, const int32_t *multiplier, const int8_t *shift, int several,
+                 struct ends ends, const int8_t *x, int8_t *y)
+{
+    for (int32_t row = 0; row < w->height; row++) {
+        for (int32_t column = 0; column < w->width; column++) {
+            const struct inside in = inside(w, row, column);
+            const int32_t at = several ? (in.rows - in.row) * (in.columns - in.column) - 1 : 0;
+            for (int32_t c = 0; c < w->channels; c++) {
+                int32_t total = 0;
+                for (int32_t i = in.row; i < in.rows; i++) {
+                    for (int32_t j = in.column; j < in.columns; j++) {
+                        total += pixel(w, &in, x, i, j)[c] - zero;
+                    }
+                }
+                *y++ = placed(scaled(total, multiplier[at], shift[at]), ends);
+            }
+        }
+    }
+}
+
+/*** gather ***/
+/* Channels of a map to other places in another one, through a table if there is one. */
+static void gather(const int8_t *x, int32_t in_channels, int32_t start, int32_t count, int8_t *y, int32_t channels,
+                   int32_t at, int32_t stride, int32_t pixels, const int8_t *table)
+{
+    for (int32_t i = 0; i < pixels; i++) {
+        for (int32_t c = 0; c < count; c++) {
+            const int8_t level = x[i * in_channels + start + c];
+            y[i * channels + at + c * stride] = table ? table[(uint8_t)level] : level;
+        }
+    }
+}
+
+/*** fill ***/
+static void fill(int8_t level, int32_t count, int8_t *y)
+{
+    for (int32_t i = 0; i < count; i++) {
+        y[i] = level;
+    }
+}
+
+/*** flat ***/
+/* A map as a vector, channel by channel. */
+static void flat(const int8_t *x, int32_t pixels, int32_t channels, int8_t *y)
+{
+    for (int32_t c = 0; c < channels; c++) {
+        for (int32_t i = 0; i < pixels; i++) {
+            *y++ = x[i * channels + c];
+        }
+    }
+}
+
+/*** total ***/
+static void total(const int8_t *x, int zero, int32_t pixels, int32_t channels, int32_t *logits)
+{
+    for (int32_t c = 0; c < channels; c++) {
+        logits[c] = 0;
+        for (int32_t i = 0; i < pixels; i++) {
+            logits[c] += x[i * channels + c] - zero;
+        }
+    }
+}
+
+/*** plain pixels ***/
+/* Pixels are levels already; they may lie where the levels go. */
+static void levels_of(const uint8_t *pixels, int8_t *levels)
+{
+    for (int32_t i = 0; i < (int32_t)EYESPOT_HEIGHT * EYESPOT_WIDTH * 3; i++) {
+        levels[i] = (int8_t)(pixels[i] - 128);
+    }
+}
+
+/*** pixels by tables ***/
+/* The level of each colour by its table; pixels may lie where the levels go. */
+static void levels_of(const uint8_t *pixels, int8_t *levels)
+{
+    for (int32_t i = 0; i < (int32_t)EYESPOT_HEIGHT * EYESPOT_WIDTH; i++) {
+        uint8_t colour[3];
+        for (int c = 0; c < 3; c++) {
+            colour[c] = pixels[i * 3 + c];
+        }
+        for (int c = 0; c < 3; c++) {
+            levels[i * 3 + c] = level_of[c][colour[colour_of[c]]];
+        }
+    }
+}
+
+/*** end ***/
