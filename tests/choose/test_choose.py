@@ -2,11 +2,13 @@
 
 import json
 import xml.etree.ElementTree as ET
+from types import SimpleNamespace
 
 import pytest
 
 from choosing import Counting, Knowing, candidate
 from conftest import make_bundle
+from eyespot.bundle.build_quantized import build_quantized
 from eyespot.bundle.cache import bundle_directory
 from eyespot.bundle.store import read
 from eyespot.choose import choose as home
@@ -15,7 +17,10 @@ from eyespot.choose.budget import Budget
 from eyespot.choose.choose import Wants, choose
 from eyespot.choose.outcome import Chosen, table, would_have_to_give
 from eyespot.errors import UsageError
+from eyespot.lower.quantize_fit import Fitter, Recipe
+from eyespot.lower.quantize_plan import make_ready
 from eyespot.run.verify import verify
+from eyespot.shrink.evidence import gather
 
 
 @pytest.fixture(autouse=True)
@@ -116,6 +121,25 @@ def test_int8_is_made_where_that_is_what_fits_and_the_next_is_taken_where_it_can
     chosen = choose(wants(latency_p95_ms=8.0), tmp_path / "out", device=Counting(), trainer=trainer, candidates=here)
     assert chosen.choice == "b at 32, float32"  # three pictures are too few to quantize with
     assert any("a at 128, int8: 3 labelled pictures came" in note for note in chosen.notes)
+
+
+def test_the_quantized_network_is_written_with_its_own_accuracy(tmp_path, monkeypatch):
+    def eight_bits(bundle, pictures, place, *, wish, say):
+        ready = make_ready(bundle.card.graph, bundle.weights(), bundle.card.preprocess)
+        evidence = gather(ready, bundle.goldens().pixels)
+        made = build_quantized(place, bundle, Fitter(ready, evidence).fit(Recipe()), ready.preprocess)
+        return SimpleNamespace(bundle=made, why="", found=SimpleNamespace(after=0.85, pictures=20))
+
+    monkeypatch.setattr(deliver, "quantize", eight_bits)
+    here = [candidate(64, start="a", top1=90.0, precision=p) for p in ("float32", "int8")]
+    trainer = Knowing(tmp_path, {"a": 0.9})
+    chosen = choose(wants(latency_p95_ms=3.0), tmp_path / "out", device=Counting(), trainer=trainer, candidates=here)
+    assert chosen.choice == "a at 64, int8"
+    assert chosen.top1 == pytest.approx(85.0)
+    assert chosen.top1_of.startswith("20 pictures")
+    bundle = read(tmp_path / "out" / "bundle")
+    assert bundle.card.precision == "int8"
+    assert all(check.passed for check in verify(bundle))
 
 
 def test_what_quantizing_refuses_is_said(tmp_path, monkeypatch):

@@ -13,8 +13,8 @@ from eyespot import __version__
 from eyespot.errors import EyespotError
 
 VERBS = (
-    "classify", "data", "evaluate", "export", "export-weights", "fetch", "import", "measure", "models", "pack",
-    "quantize", "scale", "show", "train", "unpack", "verify",
+    "choose", "classify", "data", "evaluate", "export", "export-weights", "fetch", "import", "measure", "models",
+    "pack", "quantize", "scale", "show", "train", "unpack", "verify",
 )  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def command(
     chosen |= {"validation": validation, "teacher": teacher, "threads": threads, "device": device}
     if resumed is not None:
         _refuse_with_resume(data, out, chosen)
-    _load_torch()
+    load_torch("eyespot train")
     try:
         run = _begin(data, out, settings, chosen, watch) if resumed is None else _resume(resumed, settings, watch)
     except KeyboardInterrupt:
@@ -76,8 +76,8 @@ def _refuse_with_resume(data: Path | None, out: Path | None, chosen: dict[str, A
         raise UsageError(f"--resume takes all from the run's recipe but --set; leave out {', '.join(extra)}")
 
 
-def _load_torch() -> None:
-    """MissingExtra where it is not installed."""
+def load_torch(who: str) -> None:
+    """MissingExtra, for the command ``who``, where it is not installed."""
     from eyespot.errors import MissingExtra
 
     # Threads that wait by spinning take the cores from those that prepare pictures, and on a shared machine from
@@ -86,7 +86,7 @@ def _load_torch() -> None:
     try:
         import torch  # noqa: F401
     except ImportError:
-        raise MissingExtra("eyespot train", "train") from None
+        raise MissingExtra(who, "train") from None
 
 
 def _begin(data: Path | None, out: Path | None, settings: tuple[str, ...], chosen: dict[str, Any], watch: Any) -> Run:

@@ -21,14 +21,13 @@ from eyespot.image.prepare import decode_and_prepare
 from eyespot.learn.events import Watch
 from eyespot.learn.origin import Origin
 from eyespot.learn.pictures import Lost, Pixels, Store, to_store, views
-from eyespot.learn.run import SPLIT, Run, write_bytes, write_json
+from eyespot.learn.run import FEATURES, SPLIT, Run, write_bytes, write_json
 from eyespot.learn.serving import backbone_session
 from eyespot.learn.validation import Held
 from eyespot.lower.tensors import Weights
 
 Floats = NDArray[np.float32]
 T = TypeVar("T")
-FEATURES = "features.npz"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from eyespot.core.recipe import Recipe
 from eyespot.errors import UsageError
 
 FORMAT = 1
+FEATURES = "features.npz"  # in the cache
 RECIPE, FACTS, SPLIT, EVENTS, LAST, BEST = "recipe.toml", "run.json", "split.json", "events.jsonl", "last.pt", "best"
 
 
@@ -95,6 +96,21 @@ def begin(path: Path, recipe: Recipe, facts: Facts, command: str) -> Run:
     except OSError as error:
         raise UsageError(f"--out {path} cannot be written: {error.strerror or error}; choose another place") from None
     return Run(path, recipe, facts)
+
+
+def take_over(earlier: Run | None, run: Run) -> None:
+    """The parts and the features of an earlier run on the same pictures; features of another network are not used.
+
+    UsageError when that run was of other pictures, or has no parts yet.
+    """
+    if earlier is None:
+        return
+    if earlier.facts.digest != run.facts.digest or not (earlier.path / SPLIT).is_file():
+        raise UsageError(f"{earlier.path} is no run on these pictures that has parts; begin without its parts")
+    write_bytes(run.path / SPLIT, (earlier.path / SPLIT).read_bytes())
+    features = earlier.path / "cache" / FEATURES
+    if features.is_file():
+        write_bytes(run.cache / FEATURES, features.read_bytes())
 
 
 def check_free(path: Path) -> None:

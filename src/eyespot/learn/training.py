@@ -29,7 +29,7 @@ from eyespot.learn.module import Network
 from eyespot.learn.origin import Origin, open_origin
 from eyespot.learn.pictures import typical_side
 from eyespot.learn.ranks import Ranks, ranks
-from eyespot.learn.run import Facts, Run, begin, change, check_free, open_run
+from eyespot.learn.run import Facts, Run, begin, change, check_free, open_run, take_over
 from eyespot.learn.stages import Bench, finish, probe, tell, train_all
 from eyespot.learn.start import Tensors, start_weights
 from eyespot.learn.validation import Jury
@@ -52,6 +52,7 @@ def train(
     teacher: str | None = None,
     threads: int | None = None,
     device: str | None = None,
+    like: Run | None = None,
     watch: Watch | None = None,
 ) -> Run:
     """Trains a classifier on the labelled pictures of ``data`` and leaves a run in ``out``, its best bundle in it.
@@ -59,7 +60,8 @@ def train(
     data: what ``eyespot.data.source.open_source`` opens. model: a bundle's name or directory, an architecture, or
     FILE.py:FUNCTION; None is the default model. recipe: 'probe', 'finetune', 'scratch', 'distill', a TOML file or a
     Recipe; None is finetune for a trained model, else scratch. settings: 'optimizer.lr=0.01' texts over the recipe.
-    threads: of the arithmetic; None is every core. device: 'cpu' or 'cuda'; None is cuda where there is one.
+    threads: of the arithmetic; None is every core. device: 'cpu' or 'cuda'; None is cuda where there is one. like: an
+    earlier run on the same pictures, whose parts are taken over, and its features where they are of the same network.
     Raises UsageError for what cannot be, TrainingError when training cannot go on (the last checkpoint stays).
     """
     path, watch = Path(out), watch or Watch()
@@ -90,7 +92,7 @@ def train(
     command = f"eyespot train {shlex.quote(str(data))} --out {shlex.quote(str(out))}"
     with ranks(facts.device) as me:
         if me.is_first:
-            begin(path, found, facts, command)
+            take_over(like, begin(path, found, facts, command))
         me.wait()
         return _go_on(open_run(path), source, origin, me, watch if me.is_first else Watch())
 

@@ -1,0 +1,280 @@
+"""Tournament: networks that compete on a person's pictures by successive halving, within a time.
+
+Every entry with weights begins with a probe (seconds: its backbone runs once over the pictures, in ONNX Runtime). The
+better half is finetuned for an epoch, the better half of those for two, and so on; what is left of the time goes to the
+one that leads. Each training has a schedule that ends, of as many epochs as the time allows; if it does not after all,
+its best epoch so far counts. (Jamieson and Talwalkar, "Non-stochastic best arm identification", 2016.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eyespot.accuracy.dataset import Example, Stored
+from eyespot.accuracy.interval import Interval, wilson
+from eyespot.choose.training import Entry, Trained
+from eyespot.core.recipe import Kind
+from eyespot.core.whole import whole
+from eyespot.data.source import open_source
+from eyespot.data.split import TRAIN, VALIDATION
+from eyespot.errors import EyespotError, UsageError
+from eyespot.learn.choices import FINETUNE, SCRATCH
+from eyespot.learn.events import Watch
+from eyespot.learn.pictures import typical_side
+from eyespot.learn.run import RECIPE, SPLIT, Run, is_bundle, open_run
+from eyespot.learn.training import resume, train
+from eyespot.run.open import cores
+
+_PROBING, _HALVING = 0.35, 0.65  # of the time, until which entries are probed, and halved
+_RIVALS = 4  # that are finetuned, at the most
+_KEPT = 0.9  # of the time that is left, which a training is planned to take
+
+
+class _TimeUp(Exception):
+    """The time of a training is over; what it reached stays."""
+
+
+class _Limited(Watch):
+    """Stops a training when its time is up; ``say`` is told each stage."""
+
+    def __init__(self, until: float, say: Callable[[str], None]) -> None:
+        self._until, self._say = until, say
+
+    def stage(self, title: str, total: int, done: int = 0) -> None:
+        self._say(title)
+        self.step()
+
+    def step(self, count: int = 1) -> None:
+        if time.monotonic() >= self._until:
+            raise _TimeUp
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One training. seconds: that it took in all; epochs: that it finished; epoch: seconds of one of them."""
+
+    trained: Trained
+    kind: Kind
+    seconds: float
+    epochs: int
+    epoch: float
+
+
+class Tournament:
+    """Trains entries on the labelled pictures of ``data``, each in a run inside ``folder``; see ``choose.training``.
+
+    settings: of the recipes, as ``eyespot train --set`` takes them. ``say`` is told what is being done. A run that an
+    earlier tournament in the same folder finished is taken as it is, one that it began is gone on with.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        folder: Path,
+        *,
+        threads: int | None = None,
+        group: str | None = None,
+        settings: Sequence[str] = (),
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._data, self._folder, self._group, self._settings, self._say = data, folder, group, settings, say
+        self._threads = threads or cores()
+        self._source = open_source(data, group=group)
+        if len(self._source.labels) < 2:
+            raise UsageError(f"{data} has {len(self._source.labels)} class; two or more were needed to choose by")
+        self._learned_from = sum(sample.part in (None, TRAIN) for sample in self._source.samples)
+        self._first: Run | None = None  # whose parts all others take over
+        self._notes: list[str] = []
+
+    @property
+    def notes(self) -> list[str]:
+        """Entries that could not be trained, and why."""
+        return self._notes
+
+    @property
+    def digest(self) -> str:
+        """Of the pictures' names, labels and sizes."""
+        return self._source.digest
+
+    @property
+    def classes(self) -> int:
+        """How many labels there are."""
+        return len(self._source.labels)
+
+    @property
+    def side(self) -> int:
+        """The typical shorter side, in pixels."""
+        return typical_side(self._source)
+
+    def compete(self, entries: Sequence[Entry], until: float) -> list[Trained]:
+        """The entries' best results, the most accurate first; those that time did not allow are left out."""
+        start = time.monotonic()
+        probed = self._probe(entries, start, until)
+        trials = {trial.trained.entry.name: [trial] for trial in probed}
+        if probed:
+            rivals = sorted(probed, key=_order)[: max(1, min(_RIVALS, len(probed) // 2))]
+            contenders = [trial.trained.entry for trial in rivals]
+        else:
+            contenders = [entry for entry in entries if not entry.candidate.start][:_RIVALS]
+        epochs = 1
+        while len(contenders) > 1:
+            for entry in contenders:
+                if time.monotonic() < start + _HALVING * (until - start) or not trials.get(entry.name):
+                    self._compete(entry, epochs, trials, until)
+            contenders = sorted(contenders, key=lambda entry: _rank(trials.get(entry.name, [])))[: len(contenders) // 2]
+            epochs *= 2
+        for entry in contenders:
+            while (epochs := self._affordable(entry, trials, until)) and self._compete(entry, epochs, trials, until):
+                pass
+        best = [min(found, key=_order) for found in trials.values() if found]
+        return [trial.trained for trial in sorted(best, key=_order)]
+
+    def held_out(self) -> list[Example]:
+        """The validation part that all runs share."""
+        if self._first is None:
+            return []
+        names = set(json.loads((self._first.path / SPLIT).read_text(encoding="utf-8"))["parts"][VALIDATION])
+        packed = self._source.kind in ("zip", "tar")
+        return [
+            Example(self._source.where(sample), sample.label, Stored(self._source, sample) if packed else None)
+            for sample in self._source.samples
+            if sample.name in names
+        ]
+
+    def _probe(self, entries: Sequence[Entry], start: float, until: float) -> list[_Trial]:
+        """The entries with weights, as many as their share of the time allows, but one at the least."""
+        found: list[_Trial] = []
+        for entry in entries:
+            if not entry.candidate.start:
+                continue
+            if found and time.monotonic() + found[-1].seconds / 2 >= start + _PROBING * (until - start):
+                break
+            trial = self._train(entry, "probe", 0, until)
+            found += [trial] if trial else []
+        return found
+
+    def _compete(self, entry: Entry, epochs: int, trials: dict[str, list[_Trial]], until: float) -> bool:
+        """Trains every layer of an entry and notes what came of it; whether it was trained to its end."""
+        trial = self._train(entry, "finetune" if entry.candidate.start else "scratch", epochs, until)
+        if trial is not None:
+            trials.setdefault(entry.name, []).append(trial)
+        return trial is not None and not trial.trained.stopped
+
+    def _affordable(self, entry: Entry, trials: dict[str, list[_Trial]], until: float) -> int:
+        """Epochs that the time allows the last entry, up to as many as its recipe would take; 1 where one was never
+        timed, and 0 where one of as many is done already, or the time is up."""
+        known = [trial for trial in trials.get(entry.name, []) if trial.kind != "probe"]
+        rows = FINETUNE if entry.candidate.start else SCRATCH
+        most = next(row.epochs for row in rows if self._learned_from <= row.pictures)
+        timed = [trial for trial in known if trial.epochs]
+        if not timed or time.monotonic() >= until:
+            return int(not known and (time.monotonic() < until or not trials.get(entry.name)))
+        last = timed[-1]
+        overhead = max(last.seconds - last.epochs * last.epoch, 0.0)
+        left = _KEPT * (until - time.monotonic()) - overhead
+        affordable = min(most, math.floor(left / last.epoch))
+        return affordable if affordable > last.epochs else 0
+
+    def _train(self, entry: Entry, kind: Kind, epochs: int, until: float) -> _Trial | None:
+        """A run to its end, or to the end of the time; None where nothing came of it."""
+        place = self._place(entry, kind, epochs)
+        self._say(f"{kind} of {entry.name}{f', {epochs} epochs' if epochs > 1 else ''}")
+        watch = _Limited(until, lambda text: self._say(f"{kind} of {entry.name}: {text}"))
+        begun = time.monotonic()
+        stopped = False
+        try:
+            if (place / RECIPE).is_file():
+                resume(place, watch=watch)
+            else:
+                self._begin(entry, place, kind, epochs, watch)
+        except _TimeUp:
+            stopped = True
+        except EyespotError as error:  # one that cannot be trained so must not end the others
+            self._notes.append(f"{entry.name} was not trained: {error}")
+            return None
+        run = open_run(place)
+        if (place / SPLIT).is_file() and self._first is None:
+            self._first = run
+        if not is_bundle(run.best):
+            return None
+        return _judged(run, entry, kind, time.monotonic() - begun, stopped=stopped)
+
+    def _begin(self, entry: Entry, place: Path, kind: Kind, epochs: int, watch: Watch) -> None:
+        earlier = self._place(entry, "probe", 0)
+        like = open_run(earlier) if (earlier / SPLIT).is_file() else self._first
+        train(
+            self._data,
+            place,
+            model=self._model(entry),
+            recipe=kind,
+            epochs=epochs or None,
+            settings=[f"size={entry.candidate.side}", *self._settings],
+            group=self._group,
+            threads=self._threads,
+            like=like,
+            watch=watch,
+        )
+
+    def _place(self, entry: Entry, kind: Kind, epochs: int) -> Path:
+        name = re.sub(r"[^\w.-]+", "_", entry.name)
+        return self._folder / "runs" / f"{name}-{_slug(entry)}-{kind}{epochs or ''}"
+
+    def _model(self, entry: Entry) -> str:
+        """The name that ``train`` starts from; a network that has none gets a file that draws it."""
+        candidate = entry.candidate
+        own = {key: value for key, value in candidate.arguments.items() if key not in ("classes", "size")}
+        if candidate.start or not own:
+            return candidate.start or candidate.architecture
+        place = self._folder / "networks" / f"{candidate.architecture.replace('.', '_')}_{_slug(entry)}.py"
+        text = (
+            f'"""A network that eyespot choose found: {candidate.architecture} with {own}."""\n\n'
+            "from eyespot import Graph\nfrom eyespot.arch.catalogue import draw\n\n\n"
+            "def network(*, classes: int = 10, size: int = 224) -> Graph:\n"
+            f'    return draw({candidate.architecture!r}, {{**{own!r}, "classes": classes, "size": size}})\n'
+        )
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with whole(place) as file:
+            file.write(text.encode())
+        return f"{place}:network"
+
+
+def _slug(entry: Entry) -> str:
+    """Few digits that tell entries of one name apart, as scaled ones are."""
+    arguments = repr(sorted(entry.candidate.arguments.items(), key=lambda item: item[0]))
+    return hashlib.sha256(arguments.encode()).hexdigest()[:6]
+
+
+def _judged(run: Run, entry: Entry, kind: Kind, seconds: float, *, stopped: bool) -> _Trial:
+    """What a run reached: of one that is done, its verdict, else the best that was validated."""
+    events: list[dict[str, Any]] = run.events()
+    epochs = [event for event in events if event["event"] == "epoch"]
+    result = run.result
+    top1 = max((event["top1"] for event in events if event.get("top1") is not None), default=0.0)
+    interval: Interval | None
+    if result is not None and result["top1"] is not None:
+        top1, interval = result["top1"], tuple(result["top1_interval"])
+    else:
+        held = next((event.get("val", 0) for event in events if event["event"] == "start"), 0)
+        interval = wilson(round(top1 * held), held)
+    count = len(epochs)
+    best = max((event["epoch"] for event in epochs if event["best"]), default=0)
+    how = f"{kind} of {count} epoch{'' if count == 1 else 's'}" if best else "probe"
+    epoch = epochs[-1]["seconds"] / count if count else 0.0
+    return _Trial(Trained(entry, top1, interval, run.best, how, stopped), kind, seconds, count, epoch)
+
+
+def _order(trial: _Trial) -> tuple[float, float]:
+    """The most accurate first; of equals, the fastest."""
+    return -trial.trained.top1, trial.trained.entry.network_ms
+
+
+def _rank(trials: Sequence[_Trial]) -> tuple[float, float]:
+    return min(map(_order, trials), default=(0.0, math.inf))
