@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import defaultdict
 
@@ -22,7 +21,7 @@ class Rates:
         self._peak = peak
         self._floor_ms = floor_ms
         self._reach: dict[str, list[float]] = defaultdict(list)
-        self._more: list[float] = []  # p95 in medians, of each that was measured
+        self._more: list[float] = []  # milliseconds by which p95 was above the median: others' doing, mostly
         self._before: list[float] = []  # milliseconds from bytes to the network
 
     def learn(self, candidate: Candidate, figures: Figures) -> None:
@@ -30,7 +29,7 @@ class Rates:
         reach = candidate.cost.macs / max(figures.network_ms, 1e-6) / 1e6 / self._gmacs(candidate)
         self._reach[f"{candidate.family} {candidate.precision}"].append(reach)
         self._reach[candidate.precision].append(reach)
-        self._more.append(figures.p95_ms / figures.median_ms)
+        self._more.append(figures.p95_ms - figures.median_ms)
         self._before.append(max(figures.median_ms - figures.network_ms, 0.0))
 
     def least_ms(self, candidate: Candidate) -> float:
@@ -48,8 +47,7 @@ class Rates:
         reach = statistics.median(reaches) if reaches else _REACH
         before = statistics.median(self._before) if self._before else self._floor_ms
         alone = candidate.cost.macs / (self._gmacs(candidate) * 1e6 * max(reach, 1e-6))
-        more = statistics.median(self._more) if self._more and p95 else 1.0
-        return (before + alone) * (more if math.isfinite(more) else 1.0)
+        return before + alone + (statistics.median(self._more) if self._more and p95 else 0.0)
 
     def _gmacs(self, candidate: Candidate) -> float:
         known = self._peak.gmacs if self._peak is not None else _UNKNOWN_PEAK

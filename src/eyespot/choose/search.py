@@ -19,9 +19,9 @@ from eyespot.errors import EyespotError
 from eyespot.measure.record import Effort, Way
 
 _SOON, _PERHAPS = 1.15, 1.7  # times the latency asked for, up to which a guess is tried first, and at all
-_DOUBTFUL = 6  # candidates tried that are guessed to be too slow
-_NEAREST = 4  # measured where nothing fits, to say what is nearest
-_FRONT = 6  # faster ones measured for the Pareto table once the choice is known
+# How many are measured as what: guessed to fit; guessed too slow, and perhaps wrongly; the nearest where nothing fits;
+# faster ones for the Pareto table once the choice is known.
+_MOST = {"likely": 1000, "doubtful": 6, "nearest": 4, "faster": 6}
 
 
 @dataclass(frozen=True)
@@ -104,18 +104,24 @@ class Search:
         self._rates = Rates(bench.device.peak(bench.effort.inside()), bench.device.floor_ms(bench.picture))
         self.found = Searched()
         self._pending = self._possible(candidates)
-        self._doubtful = self._nearest = self._front = 0
+        self._tries: Counter[str] = Counter()
+        self._pays: dict[str, bool] = {}
 
     def run(self, until: float, *, most: int = 60) -> Searched:
         """Until ``time.monotonic()`` is ``until``, nothing of interest is left, or ``most`` were measured now."""
         measured = 0
         while self._pending and measured < most and (time.monotonic() < until or not self.found.tried):
-            candidate = self._next()
-            if candidate is None:
+            found = self._next()
+            if found is None:
                 break
+            candidate, why = found
+            graph = self._draw(candidate)
+            if graph is None:
+                continue
             self._pending.remove(candidate)
+            self._tries[why] += 1
             self._say(f"measuring {candidate.title}")
-            measured += self._measure(candidate)
+            measured += self._measure(candidate, graph)
         self.found.unmeasured = len(self._pending)
         return self.found
 
@@ -133,16 +139,28 @@ class Search:
                 possible.append(one)
         return possible
 
-    def _measure(self, candidate: Candidate) -> bool:
-        """Whether it was measured now."""
+    def _draw(self, candidate: Candidate) -> Graph | None:
+        """Its graph; None, and what is like it forgotten, where it cannot be drawn or int8 is not known to pay."""
         try:
             graph = candidate.draw()
         except EyespotError:  # pictures too small for it
-            self.found.left_out["they cannot be drawn so"] += 1
-            return False
-        if candidate.precision == "int8" and not quantizing_pays(graph):
-            self.found.left_out["int8 is not known to pay: they have gates that stay in float"] += 1
-            return False
+            self._forget("they cannot be drawn so", lambda one: one == candidate)
+            return None
+        name = candidate.architecture
+        if candidate.precision == "int8" and not self._pays.setdefault(name, quantizing_pays(graph)):
+            why = "int8 is not known to pay: they have gates that stay in float"
+            self._forget(why, lambda one: one.precision == "int8" and one.architecture == name)
+            return None
+        return graph
+
+    def _forget(self, why: str, which: Callable[[Candidate], bool]) -> None:
+        kept = [one for one in self._pending if not which(one)]
+        if len(kept) < len(self._pending):
+            self.found.left_out[why] += len(self._pending) - len(kept)
+        self._pending = kept
+
+    def _measure(self, candidate: Candidate, graph: Graph) -> bool:
+        """Whether it was measured now."""
         try:
             figures, kept = self._bench.figures(candidate, graph, self._budget)
         except EyespotError:
@@ -154,29 +172,25 @@ class Search:
         self.found.tried.append(Tried(candidate, figures, kept))
         return not kept
 
-    def _next(self) -> Candidate | None:
+    def _next(self) -> tuple[Candidate, str] | None:
+        """What is measured next, and as what."""
         inside = self.found.inside(self._budget)
         self._drop(inside)
         wanted = [one for one in self._pending if self._is_wanted(one, inside)]
-        for slack in (_SOON, _PERHAPS):
-            if slack == _PERHAPS and self._doubtful >= _DOUBTFUL:
-                break
-            likely = [one for one in wanted if self._guess(one) <= slack * self._budget.longest_ms]
-            if likely:
-                self._doubtful += slack == _PERHAPS
-                return max(likely, key=lambda one: (one.promise, -one.cost.macs))
-        if not inside:
-            return self._fastest() if self._nearest < _NEAREST else None
-        return self._faster(inside) if self._front < _FRONT else None
+        for why, slack in (("likely", _SOON), ("doubtful", _PERHAPS)):
+            near = [one for one in wanted if self._guess(one) <= slack * self._budget.longest_ms]
+            if near and self._tries[why] < _MOST[why]:
+                return max(near, key=lambda one: (one.promise, -one.cost.macs)), why
+        why = "faster" if inside else "nearest"
+        found = self._faster(inside) if inside else self._fastest()
+        return (found, why) if found is not None and self._tries[why] < _MOST[why] else None
 
     def _fastest(self) -> Candidate | None:
         """Where nothing fits so far: what would come nearest."""
-        self._nearest += 1
         return min(self._pending, key=lambda one: (self._guess(one), one.least_bytes()), default=None)
 
     def _faster(self, inside: Sequence[Tried]) -> Candidate | None:
         """For the table: the most promising one that is clearly faster than all inside."""
-        self._front += 1
         least = min(one.figures.p95_ms for one in inside)
         faster = [one for one in self._pending if one.expected is not None and self._guess(one) <= 0.8 * least]
         return max(faster, key=lambda one: one.promise, default=None)
@@ -194,13 +208,10 @@ class Search:
     def _drop(self, inside: Sequence[Tried]) -> None:
         """Forgets what is larger than something that was too large already, but for its pictures the same."""
         outside = [tried.candidate for tried in self.found.tried if tried not in inside]
-        kept = []
-        for one in self._pending:
-            if any(_is_same(one, other) and one.side >= other.side for other in outside):
-                self.found.left_out["the same network was outside with smaller pictures"] += 1
-            else:
-                kept.append(one)
-        self._pending = kept
+        self._forget(
+            "the same network was outside with smaller pictures",
+            lambda one: any(_is_same(one, other) and one.side >= other.side for other in outside),
+        )
 
     def _guess(self, one: Candidate) -> float:
         return self._rates.guess_ms(one, p95=self._budget.latency_p95_ms is not None)

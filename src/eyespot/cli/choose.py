@@ -121,8 +121,8 @@ def _device(target: str | None, python: str) -> Device:
         return Here()
     if not target.startswith("ssh:"):
         raise UsageError(
-            f"--on {target}: ssh:HOST was needed; a phone runs no Python: choose here, then hold what is chosen against "
-            "it with `eyespot measure --on adb`"
+            f"--on {target}: ssh:HOST was needed; a phone runs no Python: choose here, then measure what was chosen "
+            "there with `eyespot measure --on adb`"
         )
     return Ssh(target.removeprefix("ssh:"), python=python)
 
