@@ -42,9 +42,10 @@ class Rates:
         return self._floor_ms + candidate.cost.macs / (self._gmacs(candidate) * 1e6 * _SLACK)
 
     def guess_ms(self, candidate: Candidate, *, p95: bool) -> float:
-        """What it will take, by the reach of its family, or of all at its precision, measured so far."""
-        reaches = self._reach.get(f"{candidate.family} {candidate.precision}") or self._reach.get(candidate.precision)
-        reach = statistics.median(reaches) if reaches else _REACH
+        """What it will take, by its family's reach at its precision as measured so far; of a family that was not, by
+        the best reach of all, so that none is passed over for another's slowness."""
+        own = self._reach.get(f"{candidate.family} {candidate.precision}")
+        reach = statistics.median(own) if own else max(self._reach.get(candidate.precision, [_REACH]))
         before = statistics.median(self._before) if self._before else self._floor_ms
         alone = candidate.cost.macs / (self._gmacs(candidate) * 1e6 * max(reach, 1e-6))
         return before + alone + (statistics.median(self._more) if self._more and p95 else 0.0)
