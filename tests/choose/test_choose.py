@@ -159,6 +159,8 @@ def test_a_time_too_short_to_train_is_no_verdict(tmp_path):
     chosen = choose(wants(), tmp_path / "out", device=Counting(), trainer=Knowing(tmp_path, {}), candidates=here)
     assert chosen.choice is None
     assert any("too short to train" in note for note in chosen.notes)
+    again = choose(wants(), tmp_path / "out", device=Counting(), trainer=Knowing(tmp_path, {"a": 0.9}), candidates=here)
+    assert again.choice == "a at 32, float32"
 
 
 def test_the_same_call_comes_back_at_once_and_another_is_refused(tmp_path):

@@ -80,7 +80,7 @@ def choose(
     device = device or Here()
     state = _State(out, _question(wants, trainer, device))
     done = state.done()
-    if done is not None:
+    if done is not None and not wants.fresh:
         return done
     bench = Bench(device, Kept(fresh=wants.fresh), replace(_SHORT, threads=wants.threads), wants.jpeg)
 
@@ -229,11 +229,13 @@ class _State:
         self.save()
 
     def done(self) -> Chosen | None:
-        """What an earlier call found, if it is still there."""
+        """What an earlier call chose, if it is still there; where it found nothing, more time may find something."""
         data = _json(self._out / REPORT)
         if data is None:
             return None
         chosen = Chosen.from_json(data)
+        if chosen.choice is None:
+            return None
         if chosen.bundle is not None:
             if not (self._out / chosen.bundle / CARD).is_file():
                 return None

@@ -127,7 +127,8 @@ class Tournament:
         epochs = 1
         while len(contenders) > 1:
             for entry in contenders:
-                if time.monotonic() < start + _HALVING * (until - start) or not trials.get(entry.name):
+                early = time.monotonic() < start + _HALVING * (until - start)
+                if early or not trials.get(entry.name) or self._is_done(entry, _kind(entry), epochs):
                     self._compete(entry, epochs, trials, until)
             contenders = sorted(contenders, key=lambda entry: _rank(trials.get(entry.name, [])))[: len(contenders) // 2]
             epochs *= 2
@@ -155,15 +156,16 @@ class Tournament:
         for entry in entries:
             if not entry.candidate.start:
                 continue
-            if found and time.monotonic() + found[-1].seconds / 2 >= start + _PROBING * (until - start):
-                break
+            late = time.monotonic() + (found[-1].seconds / 2 if found else 0.0) >= start + _PROBING * (until - start)
+            if found and late and not self._is_done(entry, "probe", 0):
+                continue
             trial = self._train(entry, "probe", 0, until)
             found += [trial] if trial else []
         return found
 
     def _compete(self, entry: Entry, epochs: int, trials: dict[str, list[_Trial]], until: float) -> bool:
         """Trains every layer of an entry and notes what came of it; whether it was trained to its end."""
-        trial = self._train(entry, "finetune" if entry.candidate.start else "scratch", epochs, until)
+        trial = self._train(entry, _kind(entry), epochs, until)
         if trial is not None:
             trials.setdefault(entry.name, []).append(trial)
         return trial is not None and not trial.trained.stopped
@@ -223,6 +225,11 @@ class Tournament:
             watch=watch,
         )
 
+    def _is_done(self, entry: Entry, kind: Kind, epochs: int) -> bool:
+        """Whether an earlier call finished that training, so that it costs no time."""
+        place = self._place(entry, kind, epochs)
+        return (place / RECIPE).is_file() and open_run(place).result is not None
+
     def _place(self, entry: Entry, kind: Kind, epochs: int) -> Path:
         name = re.sub(r"[^\w.-]+", "_", entry.name)
         return self._folder / "runs" / f"{name}-{_slug(entry)}-{kind}{epochs or ''}"
@@ -244,6 +251,11 @@ class Tournament:
         with whole(place) as file:
             file.write(text.encode())
         return f"{place}:network"
+
+
+def _kind(entry: Entry) -> Kind:
+    """How all layers of an entry are trained."""
+    return "finetune" if entry.candidate.start else "scratch"
 
 
 def _slug(entry: Entry) -> str:
