@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @click.argument("bundle")
-@click.option("--to", required=True, metavar="FORMAT", help="onnx, openvino, ncnn, litert.")
+@click.option("--to", required=True, metavar="FORMAT", help="onnx, openvino, ncnn, litert, c.")
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option(
     "--data",
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 @click.option(
     "--max-drop", default=0.5, show_default=True, type=click.FloatRange(-100, 100), help="Points of top-1 it may lose."
 )
+@click.option("--board", metavar="NAME", help="For c: whether it fits this board; an unknown name lists them.")
+@click.option("--cc", metavar="COMMAND", help="For c: the compiler whose figures of flash and RAM are reported.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Inside one call.")
 @click.option("--seconds", default=1.0, show_default=True, type=click.FloatRange(0), help="Of timing; 0: none.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
@@ -46,6 +49,8 @@ def command(
     max_error: float | None,
     min_agreement: float | None,
     max_drop: float,
+    board: str | None,
+    cc: str | None,
     threads: int,
     seconds: float,
     as_json: bool,
@@ -63,6 +68,7 @@ def command(
 
     format = find_format(to)
     format.needs()
+    facts = _facts(to, board, cc)
     check_place(out, replace=replace)
     opened = open_bundle(bundle)
     usual = format.budgets[opened.card.precision == "int8"]
@@ -74,8 +80,9 @@ def command(
     try:
         shown = pictures_of(data, opened, most=pictures, say=_say) if data else None
         done = export(
-            opened, to, out, pictures=shown, threads=threads, seconds=seconds, budget=budget, replace=replace, say=_say
-        )
+            opened, to, out, pictures=shown, threads=threads, seconds=seconds, budget=budget, facts=facts,
+            replace=replace, say=_say,
+        )  # fmt: skip
     finally:
         _say("")
     if as_json or not sys.stdout.isatty():
@@ -85,6 +92,19 @@ def command(
     for error in done.unreadable:
         click.echo(f"not counted: {error}", err=True)
     return 0
+
+
+def _facts(to: str, board: str | None, cc: str | None) -> Callable[[Path], Mapping[str, object]] | None:
+    """What to find of the written folder for a board or with another compiler; None leaves that to the format."""
+    if board is None and cc is None:
+        return None
+    from eyespot.errors import UsageError
+    from eyespot.export.microcontroller import facts, find_board
+
+    if to != "c":
+        raise UsageError(f"--board and --cc are for --to c; {to} runs on no microcontroller: leave them out")
+    chosen = find_board(board) if board else None
+    return lambda folder: facts(folder, board=chosen, command=cc)
 
 
 def _say(text: str) -> None:

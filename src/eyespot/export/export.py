@@ -72,6 +72,7 @@ def export(
     seconds: float = 1.0,
     budget: Budget | None = None,
     writer: Writer | None = None,
+    facts: Callable[[Path], Mapping[str, object]] | None = None,
     replace: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Exported:
@@ -79,14 +80,16 @@ def export(
     program and the report.
 
     pictures: run beside the bundle's goldens. seconds: of timing; 0: none. budget: None is the format's own. writer:
-    writes a float network in the place of the format's writer; the torch tower hands its own over so. ``say`` is told
-    what is done. ExportError when the answers lie too far from the source's; UsageError for a place that is taken or a
-    precision that the format has not; MissingExtra without its runtime.
+    writes a float network in the place of the format's writer; the torch tower hands its own over so. facts: finds what
+    the report says of the written folder, in the place of the format's. ``say`` is told what is done. ExportError when
+    the answers lie too far from the source's; UsageError for a place that is taken or a precision that the format has
+    not; MissingExtra without its runtime.
     """
     format = find_format(to)
     format.needs()
     check_place(out, replace=replace)
     files, precision, notes = _write(bundle, format, writer, say)
+    finding = facts or format.facts
     if format.open is None:
         notes += (format.unproven,)
     try:
@@ -106,7 +109,7 @@ def export(
                 out, bundle.card.name, to, format.title, precision,
                 {name: len(data) for name, data in files.items()},
                 {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-                proof, notes, format.facts(staging) if format.facts else None,
+                proof, notes, finding(staging) if finding else None,
                 pictures.unreadable if pictures else (),
             )  # fmt: skip
             report = json.dumps(exported.to_json(), indent=2, ensure_ascii=False)
@@ -220,5 +223,5 @@ def _fill(folder: Path, bundle: Bundle, format: Format, files: Files) -> None:
     programs = resources.files("eyespot.export") / "examples"
     text, name = format.example
     (folder / name).write_bytes((programs / text).read_bytes())
-    if name.endswith(".py"):
+    if name.endswith((".py", ".c")):
         (folder / "pictures.py").write_bytes((programs / "pictures.txt").read_bytes())

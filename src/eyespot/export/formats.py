@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from eyespot.core.graph import Graph
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import MissingExtra, UsageError
+from eyespot.lower.c import quantized_to_c
 from eyespot.lower.ncnn import to_ncnn
 from eyespot.lower.numpy_ops import Array
 from eyespot.lower.onnx import to_onnx
@@ -193,6 +194,24 @@ def _inside_ncnn(path: Path, names: Sequence[str], pixels: Pixels) -> Mapping[st
     return values_of(path, names, pixels)
 
 
+def _open_c(path: Path, threads: int) -> Session:  # noqa: ARG001 - it has one thread
+    from eyespot.run.compiled_c import CompiledCSession
+
+    return CompiledCSession(path)
+
+
+def _inside_c(path: Path, names: Sequence[str], pixels: Pixels) -> Mapping[str, Array]:
+    from eyespot.run.compiled_c import values_of
+
+    return values_of(path, names, pixels)
+
+
+def _facts_c(folder: Path) -> Mapping[str, object]:
+    from eyespot.export.microcontroller import facts
+
+    return facts(folder)
+
+
 FORMATS: tuple[Format, ...] = (
     Format(
         "onnx", "ONNX Runtime", "model.onnx", to_onnx, quantized_to_onnx, _open_onnx, ("onnx.txt", "example.py"),
@@ -214,4 +233,11 @@ FORMATS: tuple[Format, ...] = (
         ("litert.txt", "example.py"), inside=_inside_litert, extra="litert", module="ai_edge_litert", stores=True,
         notes=("the labels and the pixels' contract are files inside model.tflite too: any unzip reads them",),
     ),
+    Format(
+        "c", "compiled C", "eyespot_model.c", None, quantized_to_c, _open_c, ("c.txt", "main.c"),
+        inside=_inside_c, facts=_facts_c,
+        notes=(
+            "compiled here, the program gave the integers of eyespot's integer reference, bit for bit; "
+            "eyespot_selftest asks the same of any processor. The RAM is without the stack",
+        ),
 )  # fmt: skip

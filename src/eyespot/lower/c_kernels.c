@@ -103,14 +103,16 @@ static int32_t dense_sum(const struct layer *l, const struct inside *in, const i
     const struct window *w = &l->window;
     const int32_t each = w->in_channels / l->groups, zero = l->zero;
     const int8_t *weight = l->weight + channel * w->kernel_height * w->kernel_width * each;
+    /* Pixels that lie side by side in the map and in the kernel are one run of bytes. */
+    const int32_t side = l->groups == 1 && w->dilation_width == 1 ? in->columns - in->column : 1;
     int32_t sum = l->bias[channel];
     if (l->groups > 1) {
         x += channel / (w->channels / l->groups) * each;
     }
     for (int32_t i = in->row; i < in->rows; i++) {
-        for (int32_t j = in->column; j < in->columns; j++) {
+        for (int32_t j = in->column; j < in->columns; j += side) {
             const int8_t *a = pixel(w, in, x, i, j), *b = weight + (i * w->kernel_width + j) * each;
-            for (int32_t k = 0; k < each; k++) {
+            for (int32_t k = 0; k < side * each; k++) {
                 sum += (a[k] - zero) * b[k];
             }
         }

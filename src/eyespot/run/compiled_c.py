@@ -139,6 +139,14 @@ def sizes_of(source: Path, command: str | None = None, flags: Sequence[str] = FL
     return {kind: sum(s for name, s in sections if name.startswith(heads)) for kind, heads in kinds.items()}
 
 
+def version_of(command: str | None = None) -> str:
+    """A compiler's own words: its name and version, and the processor that it compiles for."""
+    words = compiler(command)
+    first = _run([*words, "--version"]).splitlines()[0]
+    target = _run([*words, "-dumpmachine"]).strip()
+    return " ".join([f"{first} for {target}", *(word for word in words if word.startswith("-m") and word != "-m")])
+
+
 def _size_tool() -> str:
     for name in ("size", "llvm-size"):
         if found := shutil.which(name):
