@@ -1,1 +1,1 @@
-"""Floor 9: from what a device can afford to the most accurate network that was measured inside it."""
+"""Floor 8: from what a device can afford to the most accurate network that was measured inside it."""
