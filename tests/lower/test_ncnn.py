@@ -12,11 +12,12 @@ from eyespot.bundle.build import normalise
 from eyespot.core.pixels import torchvision_preprocess
 from eyespot.core.sketch import Sketch
 from eyespot.errors import GraphError, RuntimeFailure
-from eyespot.lower.ncnn import to_ncnn
+from eyespot.lower.ncnn import quantized_to_ncnn, to_ncnn
+from eyespot.lower.quantized_run import run_quantized
 from eyespot.lower.reference import run
 from eyespot.lower.tensors import of_inference, random_weights
-from quantizing import pictures
-from tolerances import SAME_WEIGHTS, relative_error
+from quantizing import pictures, quantized, ready
+from tolerances import HALVED_LEVELS, SAME_WEIGHTS, relative_error
 
 # Between them every layer that the catalogue draws, split values, gates, asymmetric padding and norms that stay.
 NETWORKS = [
@@ -115,3 +116,32 @@ def test_the_session_says_what_it_needs(tmp_path):
     (tmp_path / "model.param").write_text("no network")
     with pytest.raises(RuntimeFailure, match=r"refuses model.param"):
         NcnnSession(tmp_path / "model.param", threads=1)
+
+
+def test_integers_stand_in_the_file_as_they_are(tmp_path):
+    ready_network = ready("mobilenet_v2_0.35")
+    network = quantized(ready_network)
+    files = quantized_to_ncnn(network, preprocess=ready_network.preprocess)
+    layer = network.int8_layers()[4]
+    assert network.tensors[f"{layer}.weight"].tobytes() in files["model.bin"]
+    first = network.int8_layers()[0]  # reads pixels, stays in float32
+    assert network.tensors[f"{first}.weight"].tobytes() not in files["model.bin"]
+    lines = files["model.param"].decode().splitlines()
+    assert sum(" 8=1" in line for line in lines) == len(network.int8_layers()) - 1
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2_0.35", "mobilenet_v3_small_0.75", "squeezenet_1.1"])
+def test_ncnn_answers_as_the_integers_mean(name, tmp_path):
+    pytest.importorskip("ncnn")
+    from eyespot.run.ncnn import NcnnSession
+
+    ready_network = ready(name)
+    network = quantized(ready_network)
+    for file, data in quantized_to_ncnn(network, preprocess=ready_network.preprocess).items():
+        (tmp_path / file).write_bytes(data)
+    pixels = pictures(2, SIZE, seed=3)
+    with NcnnSession(tmp_path / "model.param", threads=1) as session:
+        got = session.run(pixels)
+    want = run_quantized(network, normalise(pixels, ready_network.preprocess))[network.graph.outputs[0]]
+    assert relative_error(got, want) < HALVED_LEVELS
+    assert relative_error(got[::-1], want) > HALVED_LEVELS

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,14 @@ from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import GraphError
 from eyespot.lower.numpy_ops import Array
+from eyespot.lower.quantized import Quantized
 from eyespot.lower.reparam import reparam
 from eyespot.lower.tensors import Weights
 
 PARAM, BIN = "model.param", "model.bin"
 PIXELS, LOGITS = "pixels", "logits"
 _MAGIC = 7767517
-_FLOAT32 = b"\0\0\0\0"  # the flag before tensors that may be stored otherwise
+_FLOAT32, _INT8 = bytes(4), (0x000D4B38).to_bytes(4, "little")  # flags before tensors that may be stored in two ways
 _LAYERS = (ops.Conv2d, ops.ConvTranspose2d, ops.Linear)
 
 Value = int | float | Sequence[float]
@@ -45,16 +46,61 @@ def to_ncnn(
     output.
     """
     graph, folded = reparam(graph, weights)
-    if graph.input != (3, *preprocess.size) or len(graph.outputs) != 1:
-        raise GraphError(
-            f"ncnn: pictures of {preprocess.size} and one output were needed, the network reads {graph.input} and "
-            f"gives {len(graph.outputs)}; draw it with size={preprocess.size}"
-        )
+    _check(graph, preprocess)
     file = _File(graph)
     file.pixels(preprocess)
     for node in graph.nodes:
         file.node(node, {p.name[len(node.name) + 1 :]: folded[p.name] for p in graph.parameters_of(node)})
     return {PARAM: file.text().encode(), BIN: file.tensors()}
+
+
+def quantized_to_ncnn(
+    network: Quantized,
+    *,
+    preprocess: Preprocess,
+    metadata: Mapping[str, str] = MappingProxyType({}),  # noqa: ARG001 (every writer takes it)
+) -> dict[str, bytes]:
+    """A network in 8 bits as ``model.param`` and ``model.bin``: its integer weights as they are, maps on ncnn's grids.
+
+    ncnn's maps are symmetric, -127 to 127, and rounded as a layer reads them: what lies on 256 levels of ours lies on
+    about half as many there. Layers with several filters a group stay in float32, where ncnn has one scale a group; so
+    do those that read pixels.
+    """
+    graph = network.graph
+    _check(graph, preprocess)
+    file = _File(graph)
+    file.pixels(preprocess)
+    weights = network.float_weights()
+    for node in graph.nodes:
+        tensors = {p.name[len(node.name) + 1 :]: weights[p.name] for p in graph.parameters_of(node)}
+        file.node(node, tensors, _integers(network, node))
+    return {PARAM: file.text().encode(), BIN: file.tensors()}
+
+
+class _Integers(NamedTuple):
+    """A layer in 8 bits. weight_scale: what one step is worth, per output channel; reach: the largest input."""
+
+    weight: NDArray[np.int8]
+    weight_scale: Array
+    reach: float
+
+
+def _integers(network: Quantized, node: Node) -> _Integers | None:
+    """A layer's integers, where ncnn can hold them."""
+    shared = isinstance(node.op, ops.Conv2d) and node.op.groups not in (1, node.op.channels)
+    if not network.is_int8(node.name) or shared or node.inputs[0] == INPUT or isinstance(node.op, ops.ConvTranspose2d):
+        return None
+    grid = network.grids[node.inputs[0]]
+    weight: NDArray[np.int8] = network.tensors[f"{node.name}.weight"]
+    return _Integers(weight, network.weight_scale(node.name), max(-grid.low, grid.high))
+
+
+def _check(graph: Graph, preprocess: Preprocess) -> None:
+    if graph.input != (3, *preprocess.size) or len(graph.outputs) != 1:
+        raise GraphError(
+            f"ncnn: pictures of {preprocess.size} and one output were needed, the network reads {graph.input} and "
+            f"gives {len(graph.outputs)}; draw it with size={preprocess.size}"
+        )
 
 
 class _File:
@@ -90,20 +136,22 @@ class _File:
         multiplier, offset = (np.array(values, np.float32) for values in preprocess.affine())
         self._make(INPUT, "Scale", "pixels.scale", [name], {0: 3, 1: 1}, [multiplier, offset])
 
-    def node(self, node: Node, tensors: Mapping[str, Array]) -> None:
-        """One node, unless the layer before it has done its work."""
+    def node(self, node: Node, tensors: Mapping[str, Array], integers: _Integers | None = None) -> None:
+        """One node, unless the layer before it has done its work. tensors: float32, also where there are integers."""
         if node.name in self._done:
             return
         inputs = [self._unread[name].pop() for name in node.inputs]
         if isinstance(node.op, _LAYERS):
-            self._weighted(node, inputs, tensors)
+            self._weighted(node, inputs, tensors, integers)
         elif isinstance(node.op, ops.GlobalAvgPool):
             self._global_pool(node, inputs)
         else:
             kind, values, floats = _plain(node, tensors)
             self._make(node.name, kind, node.name, inputs, values, floats)
 
-    def _weighted(self, node: Node, inputs: list[str], tensors: Mapping[str, Array]) -> None:
+    def _weighted(
+        self, node: Node, inputs: list[str], tensors: Mapping[str, Array], integers: _Integers | None
+    ) -> None:
         """A convolution or linear layer, with the activation that alone reads it."""
         kind, values, weight = _layer(node, tensors)
         name, after = node.name, self._readers[node.name]
@@ -111,9 +159,16 @@ class _File:
             values |= {9: fused[0]} | ({-23310: fused[1]} if fused[1] else {})
             name = after[0].name
             self._done.add(name)
-        self._tensors.append(_FLOAT32)
-        arrays = [weight, tensors["bias"]] if "bias" in tensors else [weight]
-        self._make(name, kind, node.name, inputs, values, arrays)
+        bias = [tensors["bias"]] if "bias" in tensors else []
+        if integers is None:
+            self._tensors.append(_FLOAT32)
+            self._make(name, kind, node.name, inputs, values, [weight, *bias])
+        else:
+            data = integers.weight.tobytes()
+            self._tensors.append(_INT8 + data + bytes(-len(data) % 4))
+            reach = np.array([127 / integers.reach], np.float32)
+            scales: list[Array] = [np.reciprocal(integers.weight_scale), reach]
+            self._make(name, kind, node.name, inputs, values | {8: 1}, [*bias, *scales])
 
     def _global_pool(self, node: Node, inputs: list[str]) -> None:
         """A vector, as ncnn gives it; made a map of one pixel again where something else than a flattening reads it."""
