@@ -77,6 +77,29 @@ def test_entries_are_probed_halved_and_the_leader_is_trained_on(place, tmp_path)
     assert all(check.passed for check in verify(read(found[0].bundle)))
 
 
+def test_where_all_pictures_take_too_long_a_sample_is_probed(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("eyespot.learn.tournament._LEAST_SAMPLE", 15)
+    slow = [entry(place, name, network_ms=1e7) for name in ("one", "two")]
+    judge, said = tournament(place, tmp_path)
+    found = judge.compete(slow, time.monotonic() + 200)
+    assert "taking a sample of 15 pictures" in said
+    runs = [path.name for path in (tmp_path / "work" / "runs").iterdir()]
+    assert sum(name.endswith("-sample-probe") for name in runs) == 2
+    assert sum(name.endswith("-finetune2") for name in runs) == 1
+    assert len(found) == 1  # the leader alone was trained on all pictures
+    assert found[0].how in ("finetune of 1 epoch", "finetune of 2 epochs", "probe")
+    assert len(judge.held_out()) == 7
+
+    short, _ = tournament(place, tmp_path / "short")
+    monkeypatch.setattr(short, "_compete", lambda *_: False)  # as if the time were up
+    found = short.compete(slow, time.monotonic() + 200)
+    assert [one.how for one in found] == ["probe on a sample"] * 2
+    held = short.held_out()
+    assert len(held) == 3
+    assert all("sample" in example.path for example in held)
+    assert read(found[0].bundle).labels.names == ("class 0 ü", "class 1 ü", "class 2 ü")
+
+
 def test_what_is_done_is_not_done_again(place, tmp_path):
     entries = [entry(place, "one"), entry(place, "two")]
     first, _ = tournament(place, tmp_path)

@@ -154,7 +154,8 @@ def _lines(chosen: Chosen, out: Path) -> list[str]:
     lines = [f"budget: {limits}", click.style(head, bold=True), *others, ""]
     row = chosen.chosen
     if row is None:
-        lines.append(click.style("none fits", fg="red"))
+        inside = any(one.inside for one in chosen.rows)
+        lines.append(click.style("nothing was chosen" if inside else "none fits", fg="red"))
     else:
         top1 = "" if chosen.top1 is None else f": top-1 {chosen.top1:.1f} %, {chosen.top1_of}"
         lines.append(f"chosen: {click.style(row.title, bold=True)}{top1}")

@@ -1,9 +1,10 @@
 """Tournament: networks that compete on a person's pictures by successive halving, within a time.
 
-Every entry with weights begins with a probe (seconds: its backbone runs once over the pictures, in ONNX Runtime). The
-better half is finetuned for an epoch, the better half of those for two, and so on; what is left of the time goes to the
-one that leads. Each training has a schedule that ends, of as many epochs as the time allows; if it does not after all,
-its best epoch so far counts. (Jamieson and Talwalkar, "Non-stochastic best arm identification", 2016.)
+Every entry with weights begins with a probe: its backbone runs once over the pictures, in ONNX Runtime; where all of
+them would take too long, over a sample. The better half is finetuned on all pictures for an epoch (which begins with
+their probe), the better half of those for two, and so on; what is left of the time goes to the one that leads. Each
+training has a schedule that ends, of as many epochs as the time allows; if it does not after all, its best epoch so far
+counts. (Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", 2016.)
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import hashlib
 import json
 import math
 import re
+import shutil
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +26,9 @@ from eyespot.accuracy.interval import Interval, wilson
 from eyespot.choose.training import Entry, Trained
 from eyespot.core.recipe import Kind
 from eyespot.core.whole import whole
-from eyespot.data.source import open_source
+from eyespot.data.source import Sample, open_source
 from eyespot.data.split import TRAIN, VALIDATION
-from eyespot.errors import EyespotError, UsageError
+from eyespot.errors import EyespotError, PictureError, UsageError
 from eyespot.learn.choices import FINETUNE, SCRATCH
 from eyespot.learn.events import Watch
 from eyespot.learn.pictures import typical_side
@@ -34,6 +37,8 @@ from eyespot.learn.training import resume, train
 from eyespot.run.open import cores
 
 _PROBING, _HALVING = 0.35, 0.65  # of the time, until which entries are probed, and halved
+_PASSES = 2.0  # times a network's own time: what a probe takes for each picture, decoding and another precision counted
+_LEAST_SAMPLE = 240  # pictures of a sample, below which a probe says little
 _RIVALS = 4  # that are finetuned, at the most
 _KEPT = 0.9  # of the time that is left, which a training is planned to take
 
@@ -59,13 +64,15 @@ class _Limited(Watch):
 
 @dataclass(frozen=True)
 class _Trial:
-    """One training. seconds: that it took in all; epochs: that it finished; epoch: seconds of one of them."""
+    """One training. seconds: that it took in all; epochs: that it finished; epoch: seconds of one of them. sampled:
+    on a sample of the pictures, so that its figure is for comparing with its like alone."""
 
     trained: Trained
     kind: Kind
     seconds: float
     epochs: int
     epoch: float
+    sampled: bool
 
 
 class Tournament:
@@ -91,7 +98,8 @@ class Tournament:
         if len(self._source.labels) < 2:
             raise UsageError(f"{data} has {len(self._source.labels)} class; two or more were needed to choose by")
         self._learned_from = sum(sample.part in (None, TRAIN) for sample in self._source.samples)
-        self._first: Run | None = None  # whose parts all others take over
+        self._first: dict[bool, Run] = {}  # on a sample or not: the run whose parts all others take over
+        self._judges = False  # whether what came of the competition was judged by a sample
         self._notes: list[str] = []
 
     @property
@@ -135,31 +143,36 @@ class Tournament:
         for entry in contenders:
             while (epochs := self._affordable(entry, trials, until)) and self._compete(entry, epochs, trials, until):
                 pass
-        best = [min(found, key=_order) for found in trials.values() if found]
+        # A sample's figures count only where nothing was trained on all pictures.
+        whole = [[trial for trial in found if not trial.sampled] for found in trials.values()]
+        self._judges = not any(whole)
+        best = [min(found, key=_order) for found in (trials.values() if self._judges else whole) if found]
         return [trial.trained for trial in sorted(best, key=_order)]
 
     def held_out(self) -> list[Example]:
         """The validation part that all runs share."""
-        if self._first is None:
+        first = self._first.get(self._judges)
+        if first is None:
             return []
-        names = set(json.loads((self._first.path / SPLIT).read_text(encoding="utf-8"))["parts"][VALIDATION])
-        packed = self._source.kind in ("zip", "tar")
+        source = open_source(self._sample_place()) if self._judges else self._source
+        names = set(json.loads((first.path / SPLIT).read_text(encoding="utf-8"))["parts"][VALIDATION])
+        packed = source.kind in ("zip", "tar")
         return [
-            Example(self._source.where(sample), sample.label, Stored(self._source, sample) if packed else None)
-            for sample in self._source.samples
+            Example(source.where(sample), sample.label, Stored(source, sample) if packed else None)
+            for sample in source.samples
             if sample.name in names
         ]
 
     def _probe(self, entries: Sequence[Entry], start: float, until: float) -> list[_Trial]:
         """The entries with weights, as many as their share of the time allows, but one at the least."""
         found: list[_Trial] = []
-        for entry in entries:
-            if not entry.candidate.start:
-                continue
+        starters = [entry for entry in entries if entry.candidate.start]
+        sampled = self._sample(starters, _PROBING * (until - start))
+        for entry in starters:
             late = time.monotonic() + (found[-1].seconds / 2 if found else 0.0) >= start + _PROBING * (until - start)
-            if found and late and not self._is_done(entry, "probe", 0):
+            if (found or time.monotonic() >= until) and late and not self._is_done(entry, "probe", 0, sampled=sampled):
                 continue
-            trial = self._train(entry, "probe", 0, until)
+            trial = self._train(entry, "probe", 0, until, sampled=sampled)
             found += [trial] if trial else []
         return found
 
@@ -185,9 +198,9 @@ class Tournament:
         affordable = min(most, math.floor(left / last.epoch))
         return affordable if affordable > last.epochs else 0
 
-    def _train(self, entry: Entry, kind: Kind, epochs: int, until: float) -> _Trial | None:
+    def _train(self, entry: Entry, kind: Kind, epochs: int, until: float, *, sampled: bool = False) -> _Trial | None:
         """A run to its end, or to the end of the time; None where nothing came of it."""
-        place = self._place(entry, kind, epochs)
+        place = self._place(entry, kind, epochs, sampled=sampled)
         self._say(f"{kind} of {entry.name}{f', {epochs} epochs' if epochs > 1 else ''}")
         watch = _Limited(until, lambda text: self._say(f"{kind} of {entry.name}: {text}"))
         begun = time.monotonic()
@@ -196,24 +209,24 @@ class Tournament:
             if (place / RECIPE).is_file():
                 resume(place, watch=watch)
             else:
-                self._begin(entry, place, kind, epochs, watch)
+                self._begin(entry, place, kind, epochs, watch, sampled=sampled)
         except _TimeUp:
             stopped = True
         except EyespotError as error:  # one that cannot be trained so must not end the others
             self._notes.append(f"{entry.name} was not trained: {error}")
             return None
         run = open_run(place)
-        if (place / SPLIT).is_file() and self._first is None:
-            self._first = run
+        if (place / SPLIT).is_file():
+            self._first.setdefault(sampled, run)
         if not is_bundle(run.best):
             return None
-        return _judged(run, entry, kind, time.monotonic() - begun, stopped=stopped)
+        return _judged(run, entry, kind, time.monotonic() - begun, stopped=stopped, sampled=sampled)
 
-    def _begin(self, entry: Entry, place: Path, kind: Kind, epochs: int, watch: Watch) -> None:
-        earlier = self._place(entry, "probe", 0)
-        like = open_run(earlier) if (earlier / SPLIT).is_file() else self._first
+    def _begin(self, entry: Entry, place: Path, kind: Kind, epochs: int, watch: Watch, *, sampled: bool) -> None:
+        earlier = self._place(entry, "probe", 0, sampled=sampled)
+        like = open_run(earlier) if (earlier / SPLIT).is_file() else self._first.get(sampled)
         train(
-            self._data,
+            self._sample_place() if sampled else self._data,
             place,
             model=self._model(entry),
             recipe=kind,
@@ -225,14 +238,42 @@ class Tournament:
             watch=watch,
         )
 
-    def _is_done(self, entry: Entry, kind: Kind, epochs: int) -> bool:
+    def _sample(self, entries: Sequence[Entry], seconds: float) -> bool:
+        """Whether the entries are probed on a sample, which then lies in the folder, since all pictures would take
+        longer. No sample is taken of groups, which it would tear apart, and of classes that are no names of folders."""
+        if self._sample_place().exists():
+            return True
+        pictures = [sample for sample in self._source.samples if sample.part in (None, TRAIN)]
+        a_picture = _PASSES / 1e3 * sum(entry.network_ms for entry in entries)
+        affordable = max(int(seconds / a_picture) if a_picture else len(pictures), _LEAST_SAMPLE)
+        names = self._source.labels.ids
+        plain = len({sample.label for sample in pictures}) == len(names) and not any(set("/\\") & set(n) for n in names)
+        if affordable >= len(pictures) or self._group or not plain:
+            return False
+        self._say(f"taking a sample of {affordable} pictures")
+        staging = self._sample_place().with_name(".sample")
+        shutil.rmtree(staging, ignore_errors=True)
+        for sample in _stratified(pictures, affordable):
+            place = staging / names[sample.label] / f"{_digits(sample.name)}-{sample.name.rpartition('/')[2]}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                place.write_bytes(self._source.read(sample))
+            except PictureError:  # the trainings on all pictures say which cannot be read
+                continue
+        staging.rename(self._sample_place())
+        return True
+
+    def _sample_place(self) -> Path:
+        return self._folder / "sample"
+
+    def _is_done(self, entry: Entry, kind: Kind, epochs: int, *, sampled: bool = False) -> bool:
         """Whether an earlier call finished that training, so that it costs no time."""
-        place = self._place(entry, kind, epochs)
+        place = self._place(entry, kind, epochs, sampled=sampled)
         return (place / RECIPE).is_file() and open_run(place).result is not None
 
-    def _place(self, entry: Entry, kind: Kind, epochs: int) -> Path:
+    def _place(self, entry: Entry, kind: Kind, epochs: int, *, sampled: bool = False) -> Path:
         name = re.sub(r"[^\w.-]+", "_", entry.name)
-        return self._folder / "runs" / f"{name}-{_slug(entry)}-{kind}{epochs or ''}"
+        return self._folder / "runs" / f"{name}-{_slug(entry)}-{'sample-' if sampled else ''}{kind}{epochs or ''}"
 
     def _model(self, entry: Entry) -> str:
         """The name that ``train`` starts from; a network that has none gets a file that draws it."""
@@ -253,6 +294,18 @@ class Tournament:
         return f"{place}:network"
 
 
+def _stratified(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """About ``count`` of them, of every label its share and four at the least, the same ones every time."""
+    by_label: dict[int, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_label[sample.label].append(sample)
+    taken: list[Sample] = []
+    for found in by_label.values():
+        found.sort(key=lambda sample: _digits(sample.name))
+        taken += found[: max(4, round(count * len(found) / len(samples)))]
+    return taken
+
+
 def _kind(entry: Entry) -> Kind:
     """How all layers of an entry are trained."""
     return "finetune" if entry.candidate.start else "scratch"
@@ -260,11 +313,14 @@ def _kind(entry: Entry) -> Kind:
 
 def _slug(entry: Entry) -> str:
     """Few digits that tell entries of one name apart, as scaled ones are."""
-    arguments = repr(sorted(entry.candidate.arguments.items(), key=lambda item: item[0]))
-    return hashlib.sha256(arguments.encode()).hexdigest()[:6]
+    return _digits(repr(sorted(entry.candidate.arguments.items(), key=lambda item: item[0])))[:6]
 
 
-def _judged(run: Run, entry: Entry, kind: Kind, seconds: float, *, stopped: bool) -> _Trial:
+def _digits(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _judged(run: Run, entry: Entry, kind: Kind, seconds: float, *, stopped: bool, sampled: bool) -> _Trial:
     """What a run reached: of one that is done, its verdict, else the best that was validated."""
     events: list[dict[str, Any]] = run.events()
     epochs = [event for event in events if event["event"] == "epoch"]
@@ -279,8 +335,9 @@ def _judged(run: Run, entry: Entry, kind: Kind, seconds: float, *, stopped: bool
     count = len(epochs)
     best = max((event["epoch"] for event in epochs if event["best"]), default=0)
     how = f"{kind} of {count} epoch{'' if count == 1 else 's'}" if best else "probe"
+    how += " on a sample" if sampled else ""
     epoch = epochs[-1]["seconds"] / count if count else 0.0
-    return _Trial(Trained(entry, top1, interval, run.best, how, stopped), kind, seconds, count, epoch)
+    return _Trial(Trained(entry, top1, interval, run.best, how, stopped), kind, seconds, count, epoch, sampled)
 
 
 def _order(trial: _Trial) -> tuple[float, float]:
@@ -288,5 +345,7 @@ def _order(trial: _Trial) -> tuple[float, float]:
     return -trial.trained.top1, trial.trained.entry.network_ms
 
 
-def _rank(trials: Sequence[_Trial]) -> tuple[float, float]:
-    return min(map(_order, trials), default=(0.0, math.inf))
+def _rank(trials: Sequence[_Trial]) -> tuple[bool, tuple[float, float]]:
+    """For halving: what was trained on all pictures goes before what was not."""
+    whole = [trial for trial in trials if not trial.sampled]
+    return not whole, min(map(_order, whole or trials), default=(0.0, math.inf))
