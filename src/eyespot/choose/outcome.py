@@ -146,8 +146,8 @@ def would_have_to_give(budget: Budget, row: Row) -> str:
 
 
 def table(chosen: Chosen) -> list[list[str]]:
-    """The Pareto front, the choice and the nearest, fastest first, with a head; a mark for the choice. Where no accuracy
-    is known, all that was measured."""
+    """The Pareto front, the choice and the nearest, fastest first, with a head; a mark for the choice. Where no
+    accuracy is known, all that was measured."""
     shown = chosen.front() or list(chosen.rows)
     for row in (chosen.chosen, chosen.nearest if chosen.choice is None else None):
         shown += [] if row is None or row in shown else [row]
