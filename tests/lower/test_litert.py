@@ -30,7 +30,7 @@ from eyespot.lower.reference import run
 from eyespot.lower.tensors import random_weights
 from eyespot.run.litert import LitertSession, values_of
 from quantizing import pictures, quantized, ready
-from tolerances import QUANTIZED_LOGITS, SAME_WEIGHTS, relative_error
+from tolerances import SAME_WEIGHTS, relative_error
 
 UNEVEN = Preprocess((9, 14), "stretch", scale=1 / 250, mean=(0.5, 0.25, 0.1), std=(0.2, 0.3, 0.5))
 
@@ -144,22 +144,21 @@ def test_families_in_float32(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_in_int8_answer_to_the_level(name):
-    size = 64 if "shufflenet_v1" in name else 32  # a sum on a tie goes to either level, and its last maps have 4 pixels
-    made = ready(name, size)
-    network, batch = quantized(made), pictures(2, size, seed=7)
+    made = ready(name)
+    network, batch = quantized(made), pictures(2, 32, seed=7)
     want = run_quantized(network, normalise(batch, made.preprocess))[network.graph.outputs[0]]
     got = answers(quantized_to_litert(network, preprocess=made.preprocess), batch)
-    assert relative_error(got, want) <= QUANTIZED_LOGITS
+    assert relative_error(got, want) <= SAME_WEIGHTS
     assert len(network.int8_layers()) >= 15
 
 
-def test_a_sigmoid_on_litert_s_own_grid_is_exact_and_on_a_finer_one_stays_in_float():
+def test_a_sigmoid_on_litert_s_own_grid_is_in_integers_and_on_another_in_float():
     s = Sketch((3, 16, 16))
     x = s.act("act", s.conv("first", s.input, 8, kernel=3, bias=True), "silu")
     graph = s.graph(s.linear("classifier", s.flatten("flatten", s.global_pool("pool", x)), 5))
     made = make_ready(graph, random_weights(graph, 1), torchvision_preprocess(16, 16))
     network, batch = quantized(made), pictures(2, 16, seed=7)
-    for grid, kind in ((Grid(1 / 256, 0), "int8"), (Grid(1 / 400, 0), "float32")):
+    for grid, kind in ((Grid(1 / 256, 0), "int8"), (Grid(1 / 255, 0), "float32")):
         changed = Quantized(network.graph, {**network.grids, "act.gate": grid}, network.tensors)
         want = run_quantized(changed, normalise(batch, made.preprocess))["classifier"]
         model = quantized_to_litert(changed, preprocess=made.preprocess)
@@ -180,7 +179,7 @@ def test_layers_that_stay_in_float_do():
     assert mixed.float_layers() == kept
     want = run_quantized(mixed, normalise(batch, made.preprocess))["classifier"]
     got = answers(quantized_to_litert(mixed, preprocess=made.preprocess), batch)
-    assert relative_error(got, want) <= QUANTIZED_LOGITS
+    assert relative_error(got, want) <= SAME_WEIGHTS
 
 
 @pytest.mark.parametrize(("dtype", "share"), [("int8", 0.35), ("float16", 0.55)])
