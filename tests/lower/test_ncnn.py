@@ -10,12 +10,12 @@ import pytest
 from eyespot.arch.catalogue import draw
 from eyespot.bundle.build import normalise
 from eyespot.core.pixels import torchvision_preprocess
-from eyespot.core.sketch import Sketch
 from eyespot.errors import GraphError, RuntimeFailure
 from eyespot.lower.ncnn import quantized_to_ncnn, to_ncnn
 from eyespot.lower.quantized_run import run_quantized
 from eyespot.lower.reference import run
 from eyespot.lower.tensors import of_inference, random_weights
+from lowered import every_op
 from quantizing import pictures, quantized, ready
 from tolerances import HALVED_LEVELS, SAME_WEIGHTS, relative_error
 
@@ -25,25 +25,6 @@ NETWORKS = [
     "squeezenet_1.1",
 ]  # fmt: skip
 SIZE = 32
-
-
-def every_op():
-    """What few networks draw: enlarged maps, transposed convolutions, slices, and each activation."""
-    s = Sketch((3, 32, 32))
-    x = s.conv("stem", s.input, 8, kernel=3, stride=2, bias=True)
-    parts = []
-    for function in ("leaky_relu", "silu", "sigmoid", "hard_sigmoid", "gelu", "mish", "tanh", "relu6"):
-        parts.append(s.act(f"{function}", x, function))
-    x = s.sum("sum", *parts)
-    x = s.scale("scaled", x, 0.3)
-    x = s.concat("joined", s.slice("low", x, 0, 3), s.slice("high", x, 3, 8), x)
-    x = s.resize("larger", x, 2, "bilinear")
-    x = s.resize("largest", x, 2, "nearest")
-    x = s.conv_transpose("up", x, 6, kernel=2, stride=2)
-    x = s.avg_pool("mean", x, kernel=3, stride=2, padding="symmetric")
-    x = s.norm("norm", s.max_pool("most", x, kernel=3, stride=2, padding="symmetric"))
-    x = s.flatten("flatten", s.global_pool("pool", x))
-    return s.graph(s.softmax("shares", s.linear("classifier", x, 10)))
 
 
 def written(graph, preprocess, place, seed=1):

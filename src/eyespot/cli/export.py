@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @click.argument("bundle")
-@click.option("--to", required=True, metavar="FORMAT", help="onnx, openvino, ncnn, litert, c.")
+@click.option("--to", required=True, metavar="FORMAT", help="onnx, openvino, ncnn, litert, c, coreml.")
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option(
     "--data",

@@ -103,8 +103,9 @@ def export(
                 proof = prove(
                     bundle, format, staging / format.model, pictures, allowed, threads=threads, seconds=seconds, say=say
                 )
-                if proof.why:
-                    raise ExportError(f"{bundle.card.name} as {to} is refused and nothing stays: {proof.why}")
+            why = proof.why if proof else format.check(staging / format.model, bundle) if format.check else ""
+            if why:
+                raise ExportError(f"{bundle.card.name} as {to} is refused and nothing stays: {why}")
             exported = Exported(
                 out, bundle.card.name, to, format.title, precision,
                 {name: len(data) for name, data in files.items()},
@@ -214,6 +215,7 @@ def lines_of(labels: Labels) -> str:
 def _fill(folder: Path, bundle: Bundle, format: Format, files: Files) -> None:
     """Every file of an export but the report."""
     for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
     (folder / LABELS).write_text(lines_of(bundle.labels), encoding="utf-8")
     contract = json.dumps(bundle.card.preprocess.to_json(), indent=2)

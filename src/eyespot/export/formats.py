@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from eyespot.bundle.store import Bundle
 from eyespot.core.graph import Graph
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import MissingExtra, UsageError
@@ -72,8 +73,8 @@ INT8 = Budget(2e-2, 0.95)
 # and 97 to 100 % of the labels).
 _OPENVINO_INT8 = Budget(1e-1, 0.95)
 
-# ncnn's maps are symmetric: what a rectifier gives lies on 128 levels instead of 256 (measured on four networks: 5e-2 to
-# 1.3e-1 of the range, and 92 to 100 % of the labels).
+# ncnn's maps are symmetric: what a rectifier gives lies on 128 levels instead of 256 (measured on six networks: 3e-2
+# to 1.3e-1 of the range, and 92 to 100 % of the labels).
 _NCNN_INT8 = Budget(2e-1, 0.85)
 
 
@@ -83,10 +84,11 @@ class Format:
 
     float32, int8: None where the format has no such thing, or (``from_tower``) where its writer lives in the torch
     tower and is handed over by the verb. open: None where it cannot run on this kind of machine; ``unproven`` then says
-    why. inside: None where the runtime shows no tensors but the outputs. example: its text in ``examples/`` and the
-    name that it gets in the folder. extra, module: what brings the runtime, and the module that shows it is there.
-    facts: what else the report says of the written folder. stores: whether ``int8`` also writes networks whose weights
-    are only stored in fewer bits; where not, they are written in float32.
+    why, and ``check`` what of the written file is not the bundle's. inside: None where the runtime shows no tensors but
+    the outputs. example: its text in ``examples/`` and the name that it gets in the folder. extra, module: what brings
+    the runtime, and the module that shows it is there. facts: what else the report says of the written folder. stores:
+    whether ``int8`` also writes networks whose weights are only stored in fewer bits; where not, they are written in
+    float32.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Format:
     module: str = ""
     budgets: tuple[Budget, Budget] = (FLOAT32, INT8)  # of float32 and int8
     unproven: str = ""
+    check: Callable[[Path, Bundle], str] | None = None
     from_tower: bool = False
     stores: bool = False
     facts: Callable[[Path], Mapping[str, object]] | None = None
@@ -216,6 +219,18 @@ def _facts_c(folder: Path) -> Mapping[str, object]:
     return facts(folder)
 
 
+def _to_coreml(graph: Graph, weights: Weights, *, preprocess: Preprocess, metadata: Mapping[str, str]) -> bytes | Files:
+    from eyespot.export.coreml import to_coreml
+
+    return to_coreml(graph, weights, preprocess=preprocess, metadata=metadata)
+
+
+def _check_coreml(path: Path, bundle: Bundle) -> str:
+    from eyespot.export.coreml import differs
+
+    return differs(path, bundle)
+
+
 FORMATS: tuple[Format, ...] = (
     Format(
         "onnx", "ONNX Runtime", "model.onnx", to_onnx, quantized_to_onnx, _open_onnx, ("onnx.txt", "example.py"),
@@ -244,5 +259,10 @@ FORMATS: tuple[Format, ...] = (
             "compiled here, the program gave the integers of eyespot's integer reference, bit for bit; "
             "eyespot_selftest asks the same of any processor. The RAM is without the stack",
         ),
+    ),
+    Format(
+        "coreml", "Core ML", "model.mlpackage", _to_coreml, None, None, ("coreml.txt", "example.py"), extra="coreml",
+        module="coremltools", check=_check_coreml,
+        unproven="Core ML runs on a Mac only: layers and weights were checked here, nothing was run; try example.py",
     ),
 )  # fmt: skip
