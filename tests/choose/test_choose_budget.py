@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from eyespot.choose.budget import HEADROOM, Budget, Figures
+from eyespot.choose.budget import HEADROOM, Budget, Figures, amount
 from eyespot.choose.kept import Kept, Key
 from eyespot.errors import UsageError
 
@@ -68,3 +68,10 @@ def test_figures_round_trip_and_refuse_what_is_none():
     for broken in ({}, {**FIGURES.to_json(), "p95_ms": 1.0}, {**FIGURES.to_json(), "odd": 1}):
         with pytest.raises(UsageError, match="measure again"):
             Figures.from_json(broken)
+
+
+def test_amounts_read_as_people_write_them():
+    assert amount("latency_p95_ms", 8.0) == "8 ms"
+    assert amount("latency_ms", 44.4213) == "44.4 ms"
+    assert amount("latency_ms", 3000.0) == "3000 ms"
+    assert amount("size_bytes", 5e6) == "5 MB"

@@ -117,5 +117,6 @@ class Figures:
 
 
 def amount(name: str, value: float) -> str:
-    """A limit's value in words: '8 ms', '5.0 MB'."""
-    return f"{value:.3g} ms" if name.endswith("_ms") else f"{value / 1e6:.3g} MB"
+    """A limit's value in words: '8 ms', '5 MB'."""
+    number, unit = (value, "ms") if name.endswith("_ms") else (value / 1e6, "MB")
+    return f"{number:.0f} {unit}" if number >= 1000 else f"{number:.3g} {unit}"
