@@ -72,7 +72,8 @@ class CompiledCSession(ClosingSession):
         self.step: float = ctypes.c_double.in_dll(self._library, "eyespot_step").value
         self.inputs = (TensorSpec("pixels", "uint8", (None, self._height, self._width, 3)),)
         self.outputs = (TensorSpec("logits", "float32", (None, self._classes)),)
-        if self._library.eyespot_selftest(_pointer(np.empty(self._classes, np.int32))) != 0:
+        answer = np.empty(self._classes, np.int32)
+        if self._library.eyespot_selftest(_pointer(answer)) != 0:
             raise RuntimeFailure(
                 f"{source.name}, compiled by {compiler()[0]}, gives other integers than eyespot's reference; "
                 "try another compiler, and report it"
@@ -181,4 +182,5 @@ def _run(command: Sequence[str]) -> str:
 
 
 def _pointer(array: NDArray[Any]) -> ctypes.c_void_p:
+    """Where an array's values lie; it does not keep the array alive, so that its caller must."""
     return ctypes.c_void_p(array.ctypes.data)
