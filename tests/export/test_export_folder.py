@@ -15,7 +15,7 @@ from eyespot.bundle.build_quantized import build_quantized
 from eyespot.bundle.store import read
 from eyespot.errors import ExportError, MissingExtra, UsageError
 from eyespot.export import export as folder
-from eyespot.export import formats
+from eyespot.export import formats, proof
 from eyespot.export.export import export, pictures_of
 from eyespot.export.formats import FORMATS, find_format
 from eyespot.lower.onnx import to_onnx
@@ -170,12 +170,30 @@ def test_wrong_answers_on_pictures_are_refused(tiny, tmp_path):
         export(tiny, "onnx", tmp_path / "out", pictures=shown, budget=budget, writer=shuffled)
 
 
+def test_a_quantized_source_is_held_to_its_integers(tiny_int8, tmp_path, monkeypatch):
+    """A few pictures are answered in numpy; the rest by ONNX Runtime only where it answered those alike."""
+    make_pictures(tmp_path / "pictures", 4)
+    shown = pictures_of(tmp_path / "pictures", tiny_int8, most=100)
+    whole = export(tiny_int8, "onnx", tmp_path / "whole", pictures=shown, seconds=0)
+    monkeypatch.setattr(proof, "_MEANT", 1)
+    part = export(tiny_int8, "onnx", tmp_path / "part", pictures=shown, seconds=0)
+    assert part.proof.pictures == whole.proof.pictures == 6
+    assert part.proof.error <= whole.proof.error
+    monkeypatch.setattr(proof, "INT8", proof.INT8._replace(logits=-1.0))
+    with pytest.raises(ExportError, match="itself, on ONNX Runtime, differs from its integers by"):
+        export(tiny_int8, "onnx", tmp_path / "none", pictures=shown, seconds=0)
+    assert not (tmp_path / "none").exists()
+
+
 def test_places(tiny, tmp_path):
     out = tmp_path / "deep" / "out"
     export(tiny, "onnx", out, seconds=0)
     with pytest.raises(UsageError, match="already holds an export; remove it"):
         export(tiny, "onnx", out)
+    (out / "mine.txt").write_text("of the old one")
     export(tiny, "onnx", out, seconds=0, replace=True)
+    assert not (out / "mine.txt").exists()
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="exists and is no export"):

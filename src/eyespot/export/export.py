@@ -116,14 +116,28 @@ def export(
             report = json.dumps(exported.to_json(), indent=2, ensure_ascii=False)
             (staging / REPORT).write_text(report + "\n", encoding="utf-8")
             staging.chmod(0o755)
-            if replace and out.exists():
-                shutil.rmtree(out)
-            staging.rename(out)
+            _put(staging, out)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise ExportError(f"{out} cannot be written: {error.strerror or error}; choose another place") from None
     return exported
+
+
+def _put(staging: Path, out: Path) -> None:
+    """Renames a whole folder to where it belongs; what is there is moved aside first, and back when that fails."""
+    if not out.exists() or not any(out.iterdir()):
+        staging.rename(out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent)) / out.name
+    out.rename(old)
+    try:
+        staging.rename(out)
+    except OSError:
+        old.rename(out)
+        raise
+    finally:
+        shutil.rmtree(old.parent, ignore_errors=True)
 
 
 def check_place(out: Path, *, replace: bool) -> None:

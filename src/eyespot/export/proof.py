@@ -27,7 +27,7 @@ from eyespot.run.session import Session
 
 _TURNS = 10
 _ENOUGH = 20  # pictures, for a share of labels to mean something
-_MEANT = 16  # pictures that a quantized source answers in numpy
+_MEANT = 8  # pictures that a quantized source answers in numpy
 
 
 class Shown(NamedTuple):
