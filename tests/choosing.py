@@ -50,6 +50,7 @@ class Counting:
 
     key: str = "a machine"
     place: str = "here"
+    title: str = "a stand-in"
     memory: int = 50_000_000
     later: float = 1.0
     runs: list[tuple[str, int]] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -189,7 +190,7 @@ class _Job:
             tuple(rows),
             dict(searched.left_out),
             searched.unmeasured,
-            machine=self.bench.device.key,
+            machine=self.bench.device.title,
             load=load,
         )
 
@@ -269,7 +270,7 @@ def _question(wants: Wants, trainer: Trainer | None, device: Device) -> dict[str
         "families": list(wants.families),
         "here": wants.here,
         "threads": wants.threads or 0,
-        "picture": digest(list(wants.jpeg)),
+        "picture": hashlib.sha256(wants.jpeg).hexdigest()[:16],
     }
 
 

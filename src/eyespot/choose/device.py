@@ -17,13 +17,16 @@ _DECODES = 15
 
 
 class Device(Protocol):
-    """A machine that measures. key: what figures of it are kept under; place: as a Measurement's."""
+    """A machine that measures. key: what figures of it are kept under; place: as a Measurement's; title: in words."""
 
     @property
     def key(self) -> str: ...
 
     @property
     def place(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
 
     def runtime_version(self, runtime: str) -> str:
         """The runtime's there, as far as it is known."""
@@ -49,6 +52,14 @@ class Here:
         from eyespot.measure.machine import probe
 
         return probe().key
+
+    @property
+    def title(self) -> str:
+        """Its processor and how many cores of it."""
+        from eyespot.measure.machine import probe
+
+        machine = probe()
+        return f"{machine.processor}, {machine.cores} of {machine.cores_present} cores; {machine.system}"
 
     def runtime_version(self, runtime: str) -> str:
         """The installed one's."""
@@ -76,6 +87,7 @@ class Ssh:
     """A machine as ``ssh`` knows it, with Python 3.11, numpy and onnxruntime; see ``measure.remote``."""
 
     place = "ssh"
+    title = "another machine, by ssh"
 
     def __init__(self, host: str, *, python: str = "python3") -> None:
         self._host, self._python = host, python

@@ -169,6 +169,8 @@ def _lines(chosen: Chosen, out: Path) -> list[str]:
         lines.append(f"written: {out / (chosen.bundle or '')}")
     lines += [f"to get it: {line}" for line in chosen.to_do]
     lines.append(f"timed: {chosen.timed}; {1 - HEADROOM:.0%} of a latency is kept free")
+    load = "" if chosen.load is None else f"; load {chosen.load:.1f}"
+    lines.append(f"machine: {chosen.machine}{load}")
     lines += [f"not measured: {count}, {why}" for why, count in chosen.left_out.items()]
     lines.append(f"{out} holds report.json, table.txt and plot.svg; {chosen.seconds:.0f} seconds")
     return lines
