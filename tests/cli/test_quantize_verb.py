@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -58,6 +59,17 @@ def test_in_a_pipe(tiny, data, tmp_path):
     assert report["pictures"] == 55
     assert done.stderr.startswith("eyespot: no bundle was written: no step held")
     assert not (tmp_path / "s").exists()
+
+
+def test_the_fine_tune_is_named_where_it_was_left_out(monkeypatch):
+    verb = import_module("eyespot.cli.quantize")
+    assert verb._tuner(0) == (None, "--fine-tune is 0")
+    monkeypatch.setattr(verb, "find_spec", lambda _: None)
+    assert verb._tuner(300) == (None, "it needs torch; run: pip install 'eyespot[train]'")
+    monkeypatch.setattr(verb, "find_spec", lambda _: object())
+    tune, why = verb._tuner(300)
+    assert callable(tune)
+    assert why == ""
 
 
 def test_too_few_pictures(tiny, tmp_path):

@@ -13,11 +13,12 @@ from eyespot.accuracy.paired import difference_interval, paired
 from eyespot.bundle.store import read
 from eyespot.core.timing import Ratio
 from eyespot.errors import UsageError
+from eyespot.lower.quantized import Quantized
 from eyespot.run.predict import load
 from eyespot.run.verify import verify
 from eyespot.shrink import quantize as verb
 from eyespot.shrink import timing
-from eyespot.shrink.ladder import Limits, Shown, climb, divergence, layer_noise
+from eyespot.shrink.ladder import Limits, Shown, _Climber, climb, divergence, layer_noise
 from eyespot.shrink.quantize import Wish, quantize
 from eyespot.shrink.timing import Timed
 from quantizing import pictures
@@ -49,6 +50,13 @@ def labelled(tmp_path_factory, bundle):
 def _quick(monkeypatch):
     monkeypatch.setattr(timing, "_SECONDS", 0.02)
     monkeypatch.setattr(timing, "_TURNS", 2)
+
+
+@pytest.fixture
+def few_steps(monkeypatch):
+    """A ladder of ranges, bias correction and what is handed over."""
+    for slow in ("_equalize", "_leave_float", "_round", "_each_range"):
+        monkeypatch.setattr(_Climber, slow, lambda self, recipe: recipe)
 
 
 def test_the_difference_of_paired_shares():
@@ -96,6 +104,31 @@ def test_the_ladder_goes_to_its_end_and_keeps_what_helps(bundle):
     assert all(5 < layer.decibels < 80 for layer in noise)
 
 
+def test_a_fine_tune_is_the_last_step_and_judged_on_pictures_that_it_did_not_see(bundle, few_steps):
+    shown, calibration = Shown(pictures(50, 32, seed=1), np.zeros(50, np.int64)), pictures(16, 32)
+    asked = []
+
+    def nothing(ready, network, seen, *, limit, step):
+        asked.append((len(seen), limit))
+        step(7)
+        return network
+
+    said = []
+    ladder = climb(bundle, calibration, shown, limits=NOTHING, tune=nothing, say=said.append)
+    assert asked == [(12, 127)]
+    assert "fine-tune, step 7" in said
+    last = ladder.steps[-1]
+    assert (last.name, last.kept, last.found) == ("quantisation-aware fine-tune", False, None)  # no nearer
+
+    def perfect(ready, network, seen, *, limit, step):
+        return Quantized(ready.graph, {}, ready.weights)
+
+    ladder = climb(bundle, calibration, shown, limits=NOTHING, tune=perfect)
+    assert ladder.steps[-1].kept
+    assert ladder.steps[-1].divergence < min(step.divergence for step in ladder.steps[:-1])
+    assert ladder.found is ladder.steps[-1].found
+
+
 def test_a_bundle_in_8_bits_verifies_and_serves(bundle, labelled, tmp_path):
     report = quantize(bundle, labelled, tmp_path / "out", wish=Wish(limits=ANYTHING, calibrate=20, slower=True))
     assert (report.calibration, report.found.pictures) == (20, 70)
@@ -131,6 +164,7 @@ def test_a_loss_that_is_too_large_writes_nothing(bundle, labelled, tmp_path):
     report = quantize(bundle, labelled, tmp_path / "out", wish=Wish("float16", limits=NOTHING, calibrate=20))
     assert report.bundle is None
     assert report.why.startswith("no step held: the best loses")
+    assert report.untuned == ""  # nothing would be trained
     assert not (tmp_path / "out").exists()
 
 
@@ -139,6 +173,14 @@ def test_what_would_be_slower_stays_in_float(bundle, labelled, tmp_path, monkeyp
     report = quantize(bundle, labelled, tmp_path / "out", wish=Wish(limits=ANYTHING, calibrate=20))
     assert report.bundle is None
     assert "1.25 of the float network's time" in report.why
+
+
+def test_why_no_fine_tune_was_tried(bundle, labelled, tmp_path, monkeypatch, few_steps):
+    monkeypatch.setattr(verb, "time_both", lambda *_: timed(0.4, 0.5))
+    wish = Wish(limits=NOTHING, calibrate=16)
+    report = quantize(bundle, labelled[:66], tmp_path / "out", wish=wish, untuned="it needs torch")
+    assert (report.bundle, report.untuned) == (None, "it needs torch")
+    assert report.to_json()["untuned"] == "it needs torch"
 
 
 def timed(low, high, threads=2):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,12 @@ import click
 from eyespot.cli import terminal
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from eyespot.lower.quantize_plan import Ready
+    from eyespot.lower.quantized import Quantized
+    from eyespot.shrink.ladder import Tune
     from eyespot.shrink.quantize import Shrunk
     from eyespot.shrink.timing import Timed
 
@@ -45,6 +54,13 @@ _LISTED = 8  # of the noisiest layers
 @click.option(
     "--evaluate", default=1000, show_default=True, type=click.IntRange(1), help="Others to measure on, at the most."
 )
+@click.option(
+    "--fine-tune",
+    default=300,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Steps of the last resort, a training that knows of the rounding (needs torch); 0: none.",
+)
 @click.option("--any-processor", is_flag=True, help="Weights in 7 bits: right on processors without VNNI too.")
 @click.option("--slower", is_flag=True, help="Write it even if it is slower than float32 on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
@@ -58,6 +74,7 @@ def command(
     precision: str,
     calibrate: int,
     evaluate: int,
+    fine_tune: int,
     any_processor: bool,
     slower: bool,
     as_json: bool,
@@ -66,8 +83,9 @@ def command(
     """Makes an 8-bit bundle of BUNDLE (a name or a directory) whose top-1 on DATA falls by MAX-DROP points at most.
 
     Ranges are chosen on some of the pictures and the loss is measured on others. Step by step more is done (ranges,
-    bias correction, equalising channels, rounding by answers, sensitive layers in float32) until the loss holds. Exit
-    code 1, and no bundle, when none does or the result would be slower than float32.
+    bias correction, equalising channels, sensitive layers in float32, rounding by answers, ranges tensor by tensor, a
+    short fine-tune) until the loss holds. Exit code 1, and no bundle, when none does or the result would be slower than
+    float32.
     """
     from eyespot.accuracy.dataset import examples
     from eyespot.bundle.build_quantized import name_of
@@ -79,7 +97,9 @@ def command(
     opened = open_bundle(bundle)
     wish = Wish(precision, Limits(max_drop / 100, min_agreement / 100), calibrate, evaluate, any_processor, slower)
     place = out or bundle_directory(name_of(opened.card.name, precision))
-    report = quantize(opened, examples(data, opened.labels), place, wish=wish, replace=replace, say=_say)
+    tune, untuned = _tuner(fine_tune)
+    labelled = examples(data, opened.labels)
+    report = quantize(opened, labelled, place, wish=wish, replace=replace, tune=tune, untuned=untuned, say=_say)
     _say("")
     if as_json or not sys.stdout.isatty():
         click.echo(json.dumps(report.to_json(), ensure_ascii=False))
@@ -91,6 +111,24 @@ def command(
         click.echo(f"eyespot: no bundle was written: {report.why}", err=True)
         return 1
     return 0
+
+
+def _tuner(steps: int) -> tuple[Tune | None, str]:
+    """(what fine-tunes with so many steps, or None, and why not). torch is loaded when it comes to that."""
+    if not steps:
+        return None, "--fine-tune is 0"
+    if find_spec("torch") is None:
+        return None, "it needs torch; run: pip install 'eyespot[train]'"
+
+    def tune(
+        ready: Ready, network: Quantized, pictures: NDArray[np.uint8], *, limit: int, step: Callable[[int], None]
+    ) -> Quantized:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as for `eyespot train`, and for its reason
+        from eyespot.learn.quantize_aware import fine_tune
+
+        return fine_tune(ready, network, pictures, limit=limit, steps=steps, step=step)
+
+    return tune, ""
 
 
 def _say(text: str) -> None:
@@ -117,6 +155,8 @@ def _print(report: Shrunk) -> None:
     click.echo(terminal.table(rows, right=(1, 2, 3)))
     if report.steps:
         click.echo("\n" + _steps(report))
+    if report.untuned:
+        click.echo(f"no fine-tune was tried: {report.untuned}")
     if report.noise:
         click.echo("\n" + _noise(report))
     if report.floats:

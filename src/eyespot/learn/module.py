@@ -256,7 +256,9 @@ def _op(layer: Layer, kind: type[T]) -> T:
 
 
 def _weight(layer: Layer) -> Tensor:
-    return layer.get_parameter("weight")
+    weight = layer._parameters["weight"]  # not get_parameter: functional_call puts plain tensors here
+    assert weight is not None  # noqa: S101  # every op that asks has one
+    return weight
 
 
 def _bias(layer: Layer) -> Tensor | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from eyespot.shrink.evidence import add_moments, gather
 
 Pixels = NDArray[np.uint8]
 LEAST_CALIBRATION, LEAST_EVALUATION = 16, 50  # pictures; with fewer, ranges and shares mean nothing
+_LEARNED_FROM = 0.75  # of the calibration pictures; on the others a fine-tune must bring the answers nearer
 _LOOKED_AT = 24  # calibration pictures on which one layer's part in the error is measured
 _SHORTLIST = 12  # of the most sensitive layers
 _MOST_FLOAT = 8  # of them are left in float at the most
@@ -59,7 +60,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the ladder. divergence: of the answers on calibration pictures from the float network's, in nats.
+    """One step of the ladder. divergence: of the answers on calibration pictures from the float network's, in nats
+    (for a fine-tune, on those that it did not learn from).
 
     kept: it brought them nearer. found: on the pictures kept for evaluation, for a step that was kept.
     """
@@ -81,6 +83,17 @@ class Ladder:
     recipe: Recipe
     found: Paired
     held: bool
+
+
+class Tune(Protocol):
+    """What fine-tunes a quantized network on pictures so that it answers as ``ready`` does: the torch tower's part.
+
+    limit: the largest magnitude of a weight. step: to be called with the number of steps done.
+    """
+
+    def __call__(
+        self, ready: Ready, network: Quantized, pictures: Pixels, *, limit: int, step: Callable[[int], None]
+    ) -> Quantized: ...
 
 
 def logits_of(probe: Probe, pixels: Pixels) -> Array:
@@ -108,13 +121,15 @@ def climb(
     *,
     limits: Limits = Limits(),
     limit: int = VNNI,
+    tune: Tune | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Ladder:
     """Quantizes a float bundle's network; ``say`` is told what is tried.
 
     limit: the largest magnitude of a weight (``quantize_fit.NO_VNNI`` for processors that add products in 16 bits).
+    tune: the last step; None leaves it out.
     """
-    return _Climber(bundle, calibration, evaluation, limits, limit, say).climb()
+    return _Climber(bundle, calibration, evaluation, limits, limit, tune, say).climb()
 
 
 class _Climber:
@@ -125,10 +140,11 @@ class _Climber:
         evaluation: Shown,
         limits: Limits,
         limit: int,
+        tune: Tune | None,
         say: Callable[[str], None],
     ) -> None:
         self._calibration, self._evaluation = calibration, evaluation
-        self._limits, self._limit, self._say = limits, limit, say
+        self._limits, self._limit, self._tuner, self._say = limits, limit, tune, say
         with_float = Probe(bundle.model.read_bytes())
         self._float = logits_of(with_float, evaluation.pixels)
         self._float_calibration = logits_of(with_float, calibration)
@@ -140,7 +156,7 @@ class _Climber:
 
     def climb(self) -> Ladder:
         recipe = self._ranges()
-        for change in (self._correct, self._equalize, self._leave_float, self._round, self._each_range):
+        for change in (self._correct, self._equalize, self._leave_float, self._round, self._each_range, self._tune):
             if self._done():
                 break
             recipe = change(recipe)
@@ -154,7 +170,8 @@ class _Climber:
         recipes = [Recipe(method, limit=self._limit) for method in WHOLE]
         found = [self._divergence(self._fitter.fit(recipe)) for recipe in recipes]
         best = int(np.argmin(found))
-        self._record(f"{WHOLE[best]} ranges", self._fitter, recipes[best], found[best], kept=True)
+        network = self._fitter.fit(recipes[best])
+        self._record(f"{WHOLE[best]} ranges", network, self._fitter.ready, recipes[best], found[best], kept=True)
         return recipes[best]
 
     def _correct(self, recipe: Recipe) -> Recipe:
@@ -191,6 +208,23 @@ class _Climber:
                     least, chosen = found, tried
         return self._try("ranges tensor by tensor", self._fitter, chosen, recipe)
 
+    def _tune(self, recipe: Recipe) -> Recipe:
+        """Kept if answers to pictures that it did not learn from come nearer."""
+        if self._tuner is None:
+            return recipe
+        ready, before = self._fitter.ready, self._fitter.fit(recipe)
+        self._say("fine-tune")
+        count = int(_LEARNED_FROM * len(self._calibration))
+
+        def step(done: int) -> None:
+            self._say(f"fine-tune, step {done}")
+
+        after = self._tuner(ready, before, self._calibration[:count], limit=self._limit, step=step)
+        answers = (logits_of(probe_quantized(n, ready.preprocess), self._calibration) for n in (before, after))
+        was, now = (divergence(self._float_calibration[count:], each[count:]) for each in answers)
+        self._record("quantisation-aware fine-tune", after, ready, recipe, now, kept=now < was)
+        return recipe
+
     def _nearness(self, recipe: Recipe) -> float:
         """The divergence on a few calibration pictures."""
         few, answers = self._calibration[:_LOOKED_AT], self._float_calibration[:_LOOKED_AT]
@@ -225,28 +259,28 @@ class _Climber:
     def _try(self, name: str, fitter: Fitter, recipe: Recipe, otherwise: Recipe) -> Recipe:
         """Keeps a change if it brings the answers nearer; returns the recipe to go on with."""
         before = min(step.divergence for step in self._steps if step.kept)
-        found = self._divergence(fitter.fit(recipe), fitter.ready)
+        network = fitter.fit(recipe)
+        found = self._divergence(network, fitter.ready)
         kept = found < before
-        self._record(name, fitter, recipe, found, kept=kept)
+        self._record(name, network, fitter.ready, recipe, found, kept=kept)
         return recipe if kept else otherwise
 
     def _divergence(self, network: Quantized, ready: Ready | None = None) -> float:
         probe = probe_quantized(network, (ready or self._fitter.ready).preprocess)
         return divergence(self._float_calibration, logits_of(probe, self._calibration))
 
-    def _record(self, name: str, fitter: Fitter, recipe: Recipe, found: float, *, kept: bool) -> None:
+    def _record(self, name: str, network: Quantized, ready: Ready, recipe: Recipe, found: float, *, kept: bool) -> None:
         if not kept:
             self._steps.append(Step(name, found, False, None, False))
             return
         self._say(name)
-        network = fitter.fit(recipe)
-        after = logits_of(probe_quantized(network, fitter.ready.preprocess), self._evaluation.pixels)
+        after = logits_of(probe_quantized(network, ready.preprocess), self._evaluation.pixels)
         result = paired(self._float.argmax(1), after.argmax(1), self._evaluation.targets)
         held = self._limits.hold(result)
         self._steps.append(Step(name, found, True, result, held))
         best = self._best
-        if best is None or held or self._limits.short(result) < self._limits.short(best.found):
-            self._best = Ladder((), network, fitter.ready, recipe, result, held)
+        if best is None or held or self._limits.short(result) <= self._limits.short(best.found):
+            self._best = Ladder((), network, ready, recipe, result, held)
 
 
 class LayerNoise(NamedTuple):

@@ -32,6 +32,7 @@ from eyespot.shrink.ladder import (
     Limits,
     Shown,
     Step,
+    Tune,
     climb,
     layer_noise,
     logits_of,
@@ -64,6 +65,7 @@ class Shrunk:
     """What came of it. bundle: None when it was not written, and ``why`` says why.
 
     timed: before and after. sizes: (before, after) bytes of the ONNX files. unreadable: pictures that did not count.
+    untuned: why the fine-tune was not tried where it might have helped.
     """
 
     model: str
@@ -78,6 +80,7 @@ class Shrunk:
     unreadable: tuple[str, ...]
     bundle: Bundle | None
     why: str = ""
+    untuned: str = ""
 
     @property
     def top1_intervals(self) -> tuple[Interval, Interval]:
@@ -93,6 +96,7 @@ class Shrunk:
             "precision": self.precision,
             "bundle": str(self.bundle.path) if self.bundle else None,
             "why_not": self.why or None,
+            "untuned": self.untuned or None,
             "calibration": self.calibration,
             **self.found.to_json(),
             "top1_intervals": [[round(v, 6) for v in interval] for interval in self.top1_intervals],
@@ -130,10 +134,13 @@ def quantize(
     *,
     wish: Wish = Wish(),
     replace: bool = False,
+    tune: Tune | None = None,
+    untuned: str = "",
     say: Callable[[str], None] = lambda _: None,
 ) -> Shrunk:
     """Makes a smaller bundle of a float32 one at ``out`` if its loss holds and it is no slower; says what was found.
 
+    tune: the ladder's last step (``learn.quantize_aware.fine_tune``); None leaves it out, and ``untuned`` says why.
     ``say`` is told what is being done. UsageError for a bundle that is quantized already, too few pictures, or a place
     that is taken.
     """
@@ -144,7 +151,7 @@ def quantize(
     check_free(out, replace=replace)
     calibration, evaluation, unreadable = _pictures(bundle, data, wish, say)
     if wish.precision == "int8":
-        result = _integers(bundle, calibration, evaluation, wish, say)
+        result = _integers(bundle, calibration, evaluation, wish, tune, say)
     else:
         result = _stored(bundle, evaluation, wish)
     model = quantized_to_onnx(result.network, preprocess=result.ready.preprocess)
@@ -174,6 +181,7 @@ def quantize(
         unreadable,
         written,
         why,
+        untuned if wish.precision == "int8" and tune is None and not result.held else "",
     )
 
 
@@ -190,10 +198,15 @@ def _why_not(result: _Result, timed: Timed, wish: Wish) -> str:
 
 
 def _integers(
-    bundle: Bundle, calibration: np.ndarray[Any, Any], evaluation: Shown, wish: Wish, say: Callable[[str], None]
+    bundle: Bundle,
+    calibration: np.ndarray[Any, Any],
+    evaluation: Shown,
+    wish: Wish,
+    tune: Tune | None,
+    say: Callable[[str], None],
 ) -> _Result:
     limit = NO_VNNI if wish.any_processor else VNNI
-    ladder: Ladder = climb(bundle, calibration, evaluation, limits=wish.limits, limit=limit, say=say)
+    ladder: Ladder = climb(bundle, calibration, evaluation, limits=wish.limits, limit=limit, tune=tune, say=say)
     noise = tuple(layer_noise(ladder, calibration[:_NOISE_ON]))
     return _Result(ladder.network, ladder.ready, ladder.found, ladder.held, ladder.steps, noise)
 
