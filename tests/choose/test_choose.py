@@ -105,6 +105,7 @@ def test_a_bundle_that_is_outside_when_measured_again_is_not_written(tmp_path):
         wants(latency_p95_ms=5.0), tmp_path / "no", device=Counting(later=9.0), trainer=trainer, candidates=here
     )
     assert (none.choice, none.bundle) == (None, None)
+    assert none.notes[-1] == "none of the networks inside became a bundle that is inside"
     assert not (tmp_path / "no" / "bundle").exists()
     assert sorted(path.name for path in (tmp_path / "no").iterdir()) == [
         "plot.svg",

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ from eyespot.choose.training import Entry  # noqa: E402
 from eyespot.errors import UsageError  # noqa: E402
 from eyespot.learn.choices import Row  # noqa: E402
 from eyespot.learn.run import open_run  # noqa: E402
-from eyespot.learn.tournament import Tournament  # noqa: E402
+from eyespot.learn.tournament import Tournament, _Trial  # noqa: E402
 from eyespot.run.verify import verify  # noqa: E402
 
 SETTINGS = [setting for setting in QUICK if not setting.startswith("size")]
@@ -95,8 +96,12 @@ def test_where_all_pictures_take_too_long_a_sample_is_probed(place, tmp_path, mo
     found = short.compete(slow, time.monotonic() + 200)
     assert [one.how for one in found] == ["probe on a sample"] * 2
     held = short.held_out()
-    assert len(held) == 3
-    assert all("sample" in example.path for example in held)
+    assert len(held) == 36 - 15
+    assert all(Path(example.path).is_file() for example in held)
+    slow = _Trial(found[0], "probe", 5.0, 0, 0.0, sampled=True)  # twelve seconds on all 36
+    assert short._is_hopeless(slow, time.monotonic() + 11)
+    assert not short._is_hopeless(slow, time.monotonic() + 13)
+    assert not short._is_hopeless(replace(slow, sampled=False), time.monotonic())
     assert read(found[0].bundle).labels.names == ("class 0 ü", "class 1 ü", "class 2 ü")
 
 

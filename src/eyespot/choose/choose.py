@@ -168,9 +168,11 @@ class _Job:
         return chosen.with_notes([*notes, *self._none(chosen)])
 
     def _none(self, chosen: Chosen) -> list[str]:
+        if any(row.inside for row in chosen.rows):
+            return ["none of the networks inside became a bundle that is inside"]
         nearest = chosen.nearest
         if nearest is None:
-            return ["no candidate was left to be measured: the budget rules all of them out"] if not chosen.rows else []
+            return ["no candidate was left to be measured: the budget rules all of them out"]
         give = would_have_to_give(self.wants.budget, nearest)
         return [f"none fits; the nearest is {nearest.title}, which would need {give}"]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from eyespot.accuracy.dataset import Example
 from eyespot.bundle.resolve import open_bundle
 from eyespot.bundle.store import CARD, Bundle, put_in_place, read
-from eyespot.choose.budget import Budget, Figures
+from eyespot.choose.budget import WORDS, Budget, Figures
 from eyespot.choose.candidate import LOSS, Candidate
 from eyespot.choose.device import Device
 from eyespot.choose.search import Bench, Tried
@@ -126,7 +126,7 @@ def _keep(
     figures = Figures.of(device.measure([Way(bundle)], effort, bench.picture)[0])
     exceeded = budget.exceeded(figures)
     if exceeded:
-        worst = ", ".join(f"{name} × {share:.2f}" for name, share in exceeded.items())
+        worst = ", ".join(f"{WORDS[name]} × {share:.2f}" for name, share in exceeded.items())
         return Refused(f"{title}: its bundle, measured again, was outside ({worst})")
     put_in_place(bundle.path, out, replace=True)
     return Delivered(figures, top1, of)

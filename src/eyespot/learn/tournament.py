@@ -129,7 +129,7 @@ class Tournament:
         trials = {trial.trained.entry.name: [trial] for trial in probed}
         if probed:
             rivals = sorted(probed, key=_order)[: max(1, min(_RIVALS, len(probed) // 2))]
-            contenders = [trial.trained.entry for trial in rivals]
+            contenders = [trial.trained.entry for trial in rivals if not self._is_hopeless(trial, until)]
         else:
             contenders = [entry for entry in entries if not entry.candidate.start][:_RIVALS]
         epochs = 1
@@ -150,16 +150,19 @@ class Tournament:
         return [trial.trained for trial in sorted(best, key=_order)]
 
     def held_out(self) -> list[Example]:
-        """The validation part that all runs share."""
-        first = self._first.get(self._judges)
-        if first is None:
-            return []
-        source = open_source(self._sample_place()) if self._judges else self._source
-        names = set(json.loads((first.path / SPLIT).read_text(encoding="utf-8"))["parts"][VALIDATION])
-        packed = source.kind in ("zip", "tar")
+        """The validation part that all runs share; where only a sample was trained on, what is not in it."""
+        first = self._first.get(False)
+        if self._judges:
+            sampled = self._sampled()
+            names = {sample.name for sample in self._source.samples if _digits(sample.name) not in sampled}
+        elif first is not None:
+            names = set(json.loads((first.path / SPLIT).read_text(encoding="utf-8"))["parts"][VALIDATION])
+        else:
+            names = set()
+        packed = self._source.kind in ("zip", "tar")
         return [
-            Example(source.where(sample), sample.label, Stored(source, sample) if packed else None)
-            for sample in source.samples
+            Example(self._source.where(sample), sample.label, Stored(self._source, sample) if packed else None)
+            for sample in self._source.samples
             if sample.name in names
         ]
 
@@ -169,7 +172,9 @@ class Tournament:
         starters = [entry for entry in entries if entry.candidate.start]
         sampled = self._sample(starters, _PROBING * (until - start))
         for entry in starters:
-            late = time.monotonic() + (found[-1].seconds / 2 if found else 0.0) >= start + _PROBING * (until - start)
+            # Where no training on all pictures will be had, all the time is for probing.
+            share = 1.0 if found and self._is_hopeless(found[-1], until) else _PROBING
+            late = time.monotonic() + (found[-1].seconds / 2 if found else 0.0) >= start + share * (until - start)
             if (found or time.monotonic() >= until) and late and not self._is_done(entry, "probe", 0, sampled=sampled):
                 continue
             trial = self._train(entry, "probe", 0, until, sampled=sampled)
@@ -237,6 +242,17 @@ class Tournament:
             like=like,
             watch=watch,
         )
+
+    def _is_hopeless(self, trial: _Trial, until: float) -> bool:
+        """Whether what took so long on a sample would not end on all pictures before the time is up."""
+        if not trial.sampled:
+            return False
+        whole = trial.seconds * self._learned_from / max(len(self._sampled()), 1)
+        return whole > until - time.monotonic()
+
+    def _sampled(self) -> set[str]:
+        """The beginnings of the names of a sample's pictures."""
+        return {path.name.partition("-")[0] for path in self._sample_place().glob("*/*")}
 
     def _sample(self, entries: Sequence[Entry], seconds: float) -> bool:
         """Whether the entries are probed on a sample, which then lies in the folder, since all pictures would take
