@@ -97,13 +97,14 @@ def export(
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
             _fill(staging, bundle, format, files)
-            proof = None
+            proof, why = None, ""
             if format.open is not None:
-                allowed = budget or format.budgets[precision == "int8"]
-                proof = prove(
-                    bundle, format, staging / format.model, pictures, allowed, threads=threads, seconds=seconds, say=say
-                )
-            why = proof.why if proof else format.check(staging / format.model, bundle) if format.check else ""
+                limits = budget or format.budgets[precision == "int8"]
+                model = staging / format.model
+                proof = prove(bundle, format, model, pictures, limits, threads=threads, seconds=seconds, say=say)
+                why = proof.why
+            elif format.check is not None:
+                why = format.check(staging / format.model, bundle)
             if why:
                 raise ExportError(f"{bundle.card.name} as {to} is refused and nothing stays: {why}")
             exported = Exported(
@@ -113,10 +114,7 @@ def export(
                 proof, notes, finding(staging) if finding else None,
                 pictures.unreadable if pictures else (),
             )  # fmt: skip
-            report = json.dumps(exported.to_json(), indent=2, ensure_ascii=False)
-            (staging / REPORT).write_text(report + "\n", encoding="utf-8")
-            staging.chmod(0o755)
-            _put(staging, out)
+            _put(staging, exported)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
@@ -124,8 +122,11 @@ def export(
     return exported
 
 
-def _put(staging: Path, out: Path) -> None:
-    """Renames a whole folder to where it belongs; what is there is moved aside first, and back when that fails."""
+def _put(staging: Path, exported: Exported) -> None:
+    """Writes the report and renames the whole folder to its place; what is there is moved aside, and back on failure."""
+    report, out = json.dumps(exported.to_json(), indent=2, ensure_ascii=False), exported.path
+    (staging / REPORT).write_text(report + "\n", encoding="utf-8")
+    staging.chmod(0o755)
     if not out.exists() or not any(out.iterdir()):
         staging.rename(out)
         return
