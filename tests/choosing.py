@@ -45,7 +45,7 @@ def candidate(
 class Counting:
     """A device that takes a millisecond and one more for each million MACs (int8: for each three), p95 a tenth more.
 
-    memory: of every network; slower: what a later measurement takes, in times of the first; names: what it measured.
+    memory: of every network; later: what a finished bundle takes, in times of its trial; runs: what it measured.
     """
 
     key: str = "a machine"

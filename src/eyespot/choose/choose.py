@@ -30,6 +30,7 @@ from eyespot.measure.record import Effort
 QUESTION, REPORT, BUNDLE, WORK = "question.json", "report.json", "bundle", "work"
 _MEASURING, _TRAINING = 0.2, 0.85  # of the time, until which candidates are measured, and trained
 _LONGEST = 40.0  # seconds of measuring without pictures: with what surrounds it, a minute
+_AGAIN = 0.25  # of the time for measuring, that a call has which goes on: to look up what was measured before
 _SHORT = Effort(seconds=1.0, turns=6, warmup=3, cold_starts=0, throughput=0.0, roof=False)
 _DELIVERIES = 4  # bundles that are made and measured, at the most, before it is said that none fits
 _BUSY = 0.05  # share of the cores' time that others may take unmentioned
@@ -100,7 +101,7 @@ def choose(
     told("looking at the machine")
     search = Search(wants.budget, candidates, bench, each=trainer is not None, say=told)
     limit = _MEASURING * wants.minutes * 60 if trainer else min(wants.minutes * 60, _LONGEST)
-    searched = search.run(state.at(limit))
+    searched = search.run(max(state.at(limit), time.monotonic() + _AGAIN * limit))
     chosen = job.by_training(searched, trainer) if trainer else job.by_figures(searched)
     told("writing the report")
     chosen = replace(chosen, seconds=state.spent())
