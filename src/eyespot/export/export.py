@@ -123,7 +123,7 @@ def export(
 
 
 def _put(staging: Path, exported: Exported) -> None:
-    """Writes the report and renames the whole folder to its place; what is there is moved aside, and back on failure."""
+    """Writes the report and renames the folder to its place; what is there is moved aside, and back on failure."""
     report, out = json.dumps(exported.to_json(), indent=2, ensure_ascii=False), exported.path
     (staging / REPORT).write_text(report + "\n", encoding="utf-8")
     staging.chmod(0o755)
