@@ -77,6 +77,11 @@ _OPENVINO_INT8 = Budget(1e-1, 0.95)
 # to 1.3e-1 of the range, and 92 to 100 % of the labels).
 _NCNN_INT8 = Budget(2e-1, 0.85)
 
+# C rounds scales as fixed points, the bundle as float32: one level in 100,000 is another, and a network's last layers
+# amplify it (measured on four: 6e-3 to 5e-2 of the range, and 99 to 100 % of the labels). That it computes its own
+# integers exactly is what its self-test holds.
+_C_INT8 = Budget(1e-1, 0.95)
+
 
 @dataclass(frozen=True)
 class Format:
@@ -231,6 +236,12 @@ def _check_coreml(path: Path, bundle: Bundle) -> str:
     return differs(path, bundle)
 
 
+def _open_executorch(path: Path, threads: int) -> Session:
+    from eyespot.run.executorch import ExecutorchSession
+
+    return ExecutorchSession(path, threads=threads)
+
+
 FORMATS: tuple[Format, ...] = (
     Format(
         "onnx", "ONNX Runtime", "model.onnx", to_onnx, quantized_to_onnx, _open_onnx, ("onnx.txt", "example.py"),
@@ -254,7 +265,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         "c", "compiled C", "eyespot_model.c", None, quantized_to_c, _open_c, ("c.txt", "main.c"),
-        inside=_inside_c, facts=_facts_c,
+        inside=_inside_c, facts=_facts_c, budgets=(FLOAT32, _C_INT8),
         notes=(
             "compiled here, the program gave the integers of eyespot's integer reference, bit for bit; "
             "eyespot_selftest asks the same of any processor. The RAM is without the stack",
@@ -264,5 +275,10 @@ FORMATS: tuple[Format, ...] = (
         "coreml", "Core ML", "model.mlpackage", _to_coreml, None, None, ("coreml.txt", "example.py"), extra="coreml",
         module="coremltools", check=_check_coreml,
         unproven="Core ML runs on a Mac only: layers and weights were checked here, nothing was run; try example.py",
+    ),
+    Format(
+        "executorch", "ExecuTorch", "model.pte", None, None, _open_executorch, ("executorch.txt", "example.py"),
+        extra="executorch", module="executorch", from_tower=True,
+        notes=("the labels and the pixels' contract are methods of the program too: `labels` and `preprocess`",),
     ),
 )  # fmt: skip
