@@ -14,12 +14,13 @@ from eyespot.cli import terminal
 
 if TYPE_CHECKING:
     from eyespot.export.export import Exported
+    from eyespot.export.formats import Writer
     from eyespot.export.proof import Proof
 
 
 @click.command("export")
 @click.argument("bundle")
-@click.option("--to", required=True, metavar="FORMAT", help="onnx, openvino, ncnn, litert, c, coreml.")
+@click.option("--to", required=True, metavar="FORMAT", help="onnx, openvino, ncnn, litert, executorch, c, coreml.")
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option(
     "--data",
@@ -81,7 +82,7 @@ def command(
         shown = pictures_of(data, opened, most=pictures, say=_say) if data else None
         done = export(
             opened, to, out, pictures=shown, threads=threads, seconds=seconds, budget=budget, facts=facts,
-            replace=replace, say=_say,
+            writer=_tower() if format.from_tower else None, replace=replace, say=_say,
         )  # fmt: skip
     finally:
         _say("")
@@ -92,6 +93,17 @@ def command(
     for error in done.unreadable:
         click.echo(f"not counted: {error}", err=True)
     return 0
+
+
+def _tower() -> Writer:
+    """The one writer that needs torch."""
+    from eyespot.errors import MissingExtra
+
+    try:
+        from eyespot.learn.executorch import to_executorch
+    except ModuleNotFoundError:
+        raise MissingExtra("--to executorch", "executorch") from None
+    return to_executorch
 
 
 def _facts(to: str, board: str | None, cc: str | None) -> Callable[[Path], Mapping[str, object]] | None:

@@ -78,7 +78,7 @@ _OPENVINO_INT8 = Budget(1e-1, 0.95)
 _NCNN_INT8 = Budget(2e-1, 0.85)
 
 # C rounds scales as fixed points, the bundle as float32: one level in 100,000 is another, and a network's last layers
-# amplify it (measured on four: 6e-3 to 5e-2 of the range, and 99 to 100 % of the labels). That it computes its own
+# amplify it (measured on four: 6e-3 to 6e-2 of the range, and 99 to 100 % of the labels). That it computes its own
 # integers exactly is what its self-test holds.
 _C_INT8 = Budget(1e-1, 0.95)
 
