@@ -16,7 +16,7 @@ from eyespot.choose import deliver
 from eyespot.choose.budget import Budget
 from eyespot.choose.choose import Wants, choose
 from eyespot.choose.outcome import Chosen, table, would_have_to_give
-from eyespot.errors import UsageError
+from eyespot.errors import BundleError, UsageError
 from eyespot.lower.quantize_fit import Fitter, Recipe
 from eyespot.lower.quantize_plan import make_ready
 from eyespot.run.verify import verify
@@ -122,6 +122,20 @@ def test_int8_is_made_where_that_is_what_fits_and_the_next_is_taken_where_it_can
     chosen = choose(wants(latency_p95_ms=8.0), tmp_path / "out", device=Counting(), trainer=trainer, candidates=here)
     assert chosen.choice == "b at 32, float32"  # three pictures are too few to quantize with
     assert any("a at 128, int8: 3 labelled pictures came" in note for note in chosen.notes)
+
+
+def test_a_bundle_that_does_not_verify_is_no_choice(tmp_path):
+    class Doubting(Counting):
+        def measure(self, ways, effort, picture):
+            if not ways[0].bundle.card.name.endswith(".trial") and ways[0].bundle.card.preprocess.size == (64, 64):
+                raise BundleError("it does not verify")
+            return super().measure(ways, effort, picture)
+
+    here = [candidate(64, top1=70.0, start="b"), candidate(32, top1=80.0, start="a", width=0.2)]
+    trainer = Knowing(tmp_path, {"a": 0.8, "b": 0.9})
+    chosen = choose(wants(), tmp_path / "out", device=Doubting(), trainer=trainer, candidates=here)
+    assert chosen.choice == "a at 32, float32"
+    assert "b at 64, float32: it does not verify" in chosen.notes
 
 
 def test_the_quantized_network_is_written_with_its_own_accuracy(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from eyespot.choose.candidate import LOSS, Candidate
 from eyespot.choose.device import Device
 from eyespot.choose.search import Bench, Tried
 from eyespot.choose.training import Trained
-from eyespot.errors import EyespotError, UsageError
+from eyespot.errors import EyespotError
 from eyespot.measure.record import Way
 from eyespot.shrink.ladder import Limits
 from eyespot.shrink.quantize import Wish, quantize
@@ -61,7 +61,7 @@ def deliver_trained(
             wish = Wish("int8", Limits(LOSS / 100), evaluate=_EVALUATED, slower=True)
             try:
                 shrunk = quantize(read(trained.bundle), pictures, place, wish=wish, say=say)
-            except UsageError as error:
+            except EyespotError as error:
                 return Refused(f"{title}: {error}")
             if shrunk.bundle is None:
                 return Refused(f"{title}: {shrunk.why}")
@@ -123,7 +123,10 @@ def _keep(
     starts = int(budget.memory_bytes is not None)
     seconds = bench.effort.seconds * _FINAL
     effort = replace(bench.effort, seconds=seconds, turns=_FINAL_TURNS, cold_starts=starts)
-    figures = Figures.of(device.measure([Way(bundle)], effort, bench.picture)[0])
+    try:
+        figures = Figures.of(device.measure([Way(bundle)], effort, bench.picture)[0])
+    except EyespotError as error:  # it does not verify, say
+        return Refused(f"{title}: {error}")
     exceeded = budget.exceeded(figures)
     if exceeded:
         worst = ", ".join(f"{WORDS[name]} × {share:.2f}" for name, share in exceeded.items())
