@@ -302,4 +302,4 @@ def test_the_picture_of_the_self_test_is_noise():
 
 
 def test_strings_survive_c():
-    assert quoted('a"b\\c??=é\n') == '"a\\042b\\134c\\077\\077=\\303\\251\\012"'
+    assert quoted('a"b\\c??=é\n') == '"a\\"b\\\\c\\077\\077=\\303\\251\\012"'

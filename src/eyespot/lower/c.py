@@ -8,6 +8,7 @@ Maps lie pixel by pixel (height, width, channels).
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping
 from importlib import resources
 from types import MappingProxyType
@@ -88,7 +89,7 @@ def _header(program: IntegerProgram, preprocess: Preprocess, metadata: Mapping[s
         "WEIGHTS": weights,
         "MACS": program.macs,
         "STEP": f"{program.logit_step:.9g}",
-        "GEOMETRY": comment(_geometry(preprocess)),
+        "GEOMETRY": textwrap.fill(comment(_geometry(preprocess)), 110, subsequent_indent=" " * 8),
         "PREPROCESS": quoted(json.dumps(preprocess.to_json())),
         "NAME": quoted(program.name),
     }
@@ -104,7 +105,7 @@ def _geometry(preprocess: Preprocess) -> str:
         "letterbox": f"into {height} x {width} pixels as a whole, the rest filled with {preprocess.fill}",
     }[preprocess.rule]
     widened = "widened when it shrinks the picture" if preprocess.antialias else "never widened"
-    return f"{how}; the filter is {preprocess.filter}, {widened}"
+    return f"A picture is brought to that size so: {how}; the filter is {preprocess.filter}, {widened}."
 
 
 def _source(program: IntegerProgram) -> str:

@@ -1,7 +1,7 @@
 /* @ABOUT@. Written by eyespot.
 
    In:  EYESPOT_HEIGHT x EYESPOT_WIDTH pixels of 8-bit red, green and blue, row by row, nothing subtracted or divided.
-        A picture is brought to that size so: @GEOMETRY@.
+        @GEOMETRY@
    Out: EYESPOT_CLASSES whole numbers; times EYESPOT_LOGIT_STEP they are the network's logits. eyespot_labels.h has their
         meaning, in order.
 

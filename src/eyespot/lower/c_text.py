@@ -18,9 +18,15 @@ def _number(value: int) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string literal; bytes beyond ASCII, and those that mean something to C, as octal."""
-    plain = (chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode())
-    return f'"{"".join(plain)}"'
+    """A string literal; bytes beyond ASCII, and question marks (two of them begin a trigraph), as octal."""
+    return '"' + "".join(_character(byte) for byte in text.encode()) + '"'
+
+
+def _character(byte: int) -> str:
+    text = chr(byte)
+    if text in '"\\':
+        return f"\\{text}"
+    return text if 32 <= byte < 127 and text != "?" else f"\\{byte:03o}"
 
 
 def comment(text: str) -> str:
