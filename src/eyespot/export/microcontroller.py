@@ -17,7 +17,10 @@ _DEFINED = re.compile(r"^#define EYESPOT_(\w+) (\d+)$", re.MULTILINE)
 
 
 class Board(NamedTuple):
-    """A microcontroller board. flash, ram: KiB. mhz: of its processor. source: where the figures stand, in words."""
+    """A microcontroller board. flash: KiB. ram: KiB of the largest block that static data can have. mhz: its processor's.
+
+    source: where the figures stand, in words.
+    """
 
     name: str
     processor: str
