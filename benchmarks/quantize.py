@@ -1,7 +1,8 @@
 """Eight bits side by side: `python benchmarks/quantize.py --bundles DIR --samples DIR [--tiny DIR] [--json FILE]`.
 
 What ONNX Runtime's own tools (per tensor, per channel), NNCF's defaults and `eyespot quantize` lose on the same
-pictures, 100 to calibrate on and 400 others to measure on, and what each takes beside float32 in the same turns.
+pictures, 100 to calibrate on and 400 others to measure on, and what each takes beside float32 in the same turns. On a
+busy machine `--threads 1` keeps the ratios honest: threads that wait for one another measure the others' work.
 
 --bundles: a folder of bundles with the names below, made by `eyespot import`; those that are absent are listed so.
 --samples: labelled ImageNet pictures; --tiny: of Tiny ImageNet, for the built-in model. A second table times families
@@ -13,11 +14,11 @@ import json
 import logging
 import os
 import random
-import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from report import machine
@@ -27,7 +28,9 @@ from eyespot.accuracy.paired import Paired, paired
 from eyespot.arch.catalogue import draw
 from eyespot.bundle.resolve import open_bundle
 from eyespot.bundle.store import Bundle
+from eyespot.cli.quantize import tuner
 from eyespot.core.pixels import torchvision_preprocess
+from eyespot.core.timing import Ratio, Samples, ratio
 from eyespot.image.prepare import decode_and_prepare
 from eyespot.lower.onnx import to_onnx
 from eyespot.lower.quantize_fit import Fitter, Recipe
@@ -35,6 +38,7 @@ from eyespot.lower.quantize_plan import make_ready
 from eyespot.lower.quantized_onnx import quantized_to_onnx
 from eyespot.lower.tensors import random_weights
 from eyespot.measure.turns import plan, take_turns, warm_up
+from eyespot.run.open import cores
 from eyespot.run.probe import Probe
 from eyespot.shrink.evidence import gather
 from eyespot.shrink.ladder import Limits, Shown, climb, logits_of
@@ -48,6 +52,14 @@ CALIBRATE, EVALUATE = 100, 400
 FLOAT, TENSOR, CHANNEL, NNCF, OURS = "float32", "ORT per tensor", "ORT per channel", "NNCF", "eyespot"
 
 
+class Asked(NamedTuple):
+    """How long each network is timed in each way, with how many threads; steps of fine-tuning, where torch is."""
+
+    seconds: float
+    threads: int
+    fine_tune: int
+
+
 @dataclass
 class Row:
     """One way for one network. found: None where accuracy was not measured."""
@@ -56,7 +68,7 @@ class Row:
     way: str
     found: Paired | None
     milliseconds: float
-    ratio: float
+    ratio: Ratio
     size: int
     note: str = ""
 
@@ -105,20 +117,16 @@ def by_nncf(model: Path, calibration: np.ndarray) -> bytes:
     return nncf.quantize(onnx.load(str(model)), data, subset_size=len(calibration)).SerializeToString()
 
 
-def timed(models: Sequence[bytes], picture: np.ndarray, seconds: float) -> list[tuple[float, float]]:
-    """(milliseconds, the median of the turns' ratios to the first) of each model."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    probes = [Probe(model, threads=min(threads, 8)) for model in models]
+def timed(models: Sequence[bytes], picture: np.ndarray, asked: Asked) -> list[tuple[float, Ratio]]:
+    """(milliseconds, the ratio to the first in the same turns) of each model."""
+    probes = [Probe(model, threads=asked.threads) for model in models]
     works = [lambda probe=probe: probe(picture) for probe in probes]
-    turns = take_turns(works, plan(warm_up(works, runs=3), seconds=seconds, turns=15))
-    medians = [[statistics.median(turn) for turn in one] for one in turns]
-    return [
-        (statistics.median(one), statistics.median(b / a for a, b in zip(medians[0], one, strict=True)))
-        for one in medians
-    ]
+    turns = take_turns(works, plan(warm_up(works, runs=3), seconds=asked.seconds, turns=15))
+    samples = [Samples.of(one) for one in turns]
+    return [(one.median, ratio(one, samples[0])) for one in samples]
 
 
-def compare(name: str, bundle: Bundle, shown: Shown, seconds: float) -> list[Row]:
+def compare(name: str, bundle: Bundle, shown: Shown, asked: Asked) -> list[Row]:
     """All ways for one trained network."""
     calibration, test = shown.pixels[:CALIBRATE], Shown(shown.pixels[CALIBRATE:], shown.targets[CALIBRATE:])
     before = logits_of(Probe(bundle.model.read_bytes()), test.pixels).argmax(1)
@@ -133,20 +141,21 @@ def compare(name: str, bundle: Bundle, shown: Shown, seconds: float) -> list[Row
             models[way] = make()
         except ImportError as error:
             print(f"- {way} is absent: {error}")
-    ladder = climb(bundle, calibration, test, limits=Limits())
+    tune, _ = tuner(asked.fine_tune)
+    ladder = climb(bundle, calibration, test, limits=Limits(), tune=tune)
     models[OURS] = quantized_to_onnx(ladder.network, preprocess=ladder.ready.preprocess)
     notes[OURS] = ("" if ladder.held else "no step held; ") + "; ".join(s.name for s in ladder.steps if s.kept)
     rows = []
-    for (way, model), (ms, ratio) in zip(
-        models.items(), timed([*models.values()], calibration[:1], seconds), strict=True
+    for (way, model), (ms, beside) in zip(
+        models.items(), timed([*models.values()], calibration[:1], asked), strict=True
     ):
         after = logits_of(Probe(model), test.pixels).argmax(1)
         found = paired(before, after, test.targets)
-        rows.append(Row(name, way, found, ms, ratio, len(model), notes.get(way, "")))
+        rows.append(Row(name, way, found, ms, beside, len(model), notes.get(way, "")))
     return rows
 
 
-def family(name: str, seconds: float) -> list[Row]:
+def family(name: str, asked: Asked) -> list[Row]:
     """Time and size of an architecture with random weights, in float32, by ONNX Runtime's tools and by ours."""
     graph = draw(name, {})
     side = graph.input[1]
@@ -162,15 +171,15 @@ def family(name: str, seconds: float) -> list[Row]:
         path.write_bytes(models[FLOAT])
         models[CHANNEL] = by_ort(path, pixels, per_channel=True)
     models[OURS] = quantized_to_onnx(network, preprocess=ready.preprocess)
-    times = timed([*models.values()], pixels[:1], seconds)
+    times = timed([*models.values()], pixels[:1], asked)
     pairs = zip(models.items(), times, strict=True)
-    return [Row(name, way, None, ms, ratio, len(model)) for (way, model), (ms, ratio) in pairs]
+    return [Row(name, way, None, ms, beside, len(model)) for (way, model), (ms, beside) in pairs]
 
 
 def render(rows: Sequence[Row]) -> str:
     """Markdown."""
     lines = [
-        "| network | way | top-1 | drop [95 % interval] | agreement | ms | ÷ float32 | MB |",
+        "| network | way | top-1 | drop [95 % interval] | agreement | ms | ÷ float32 [95 %] | MB |",
         "|---|---|" + "--:|" * 6,
     ]
     for row in rows:
@@ -181,7 +190,9 @@ def render(rows: Sequence[Row]) -> str:
             if row.way != FLOAT:
                 cells[1] = f"{100 * row.found.drop:+.2f} [{low:+.1f}, {high:+.1f}]"
                 cells[2] = f"{100 * row.found.agreement:.1f} %"
-        time = f"{row.milliseconds:.2f} | {row.ratio:.2f} | {row.size / 1e6:.1f}"
+        interval = "" if row.ratio.interval is None else " [{:.2f}, {:.2f}]".format(*row.ratio.interval)
+        beside = "1" if row.way == FLOAT else f"{row.ratio.value:.2f}{interval}"
+        time = f"{row.milliseconds:.2f} | {beside} | {row.size / 1e6:.1f}"
         lines.append(f"| {row.network} | {row.way} | {' | '.join(cells)} | {time} |")
     return "\n".join(lines)
 
@@ -193,31 +204,38 @@ def main() -> None:
     parser.add_argument("--tiny", type=Path, help="labelled Tiny ImageNet pictures")
     parser.add_argument("--only", nargs="*", help="these networks only")
     parser.add_argument("--seconds", type=float, default=2.0, help="of timing, for each network and way")
+    parser.add_argument("--threads", type=int, default=min(cores(), 8), help="inside one call; 1 on a busy machine")
+    parser.add_argument("--fine-tune", type=int, default=300, help="steps of the ladder's last step, where torch is")
     parser.add_argument("--json", type=Path, help="every figure goes there")
-    asked = parser.parse_args()
+    given = parser.parse_args()
+    asked = Asked(given.seconds, given.threads, given.fine_tune)
     load = os.getloadavg()
     rows: list[Row] = []
-    places = [(name, asked.bundles / name, asked.samples) for name in BUNDLES if asked.bundles and asked.samples]
-    for name, bundle, data in [*places, *([(BUILT_IN, BUILT_IN, asked.tiny)] if asked.tiny else [])]:
-        if asked.only and name not in asked.only:
+    places = [(name, given.bundles / name, given.samples) for name in BUNDLES if given.bundles and given.samples]
+    for name, bundle, data in [*places, *([(BUILT_IN, BUILT_IN, given.tiny)] if given.tiny else [])]:
+        if given.only and name not in given.only:
             continue
         if isinstance(bundle, Path) and not bundle.is_dir():
             print(f"- {name} is absent: no such bundle in --bundles")
             continue
         opened = open_bundle(bundle)
-        rows += compare(name, opened, pictures(opened, data, CALIBRATE + EVALUATE), asked.seconds)
+        rows += compare(name, opened, pictures(opened, data, CALIBRATE + EVALUATE), asked)
     for name in FAMILIES:
-        if not asked.only or name in asked.only:
-            rows += family(name, asked.seconds)
+        if not given.only or name in given.only:
+            rows += family(name, asked)
     facts = machine(load)
     print(render(rows))
-    print(f"\nMachine: {facts['cpu']}, {facts['cores']} cores; load {load[0]:.1f}, then {facts['load_after'][0]:.1f}.")
+    busy = f"load {load[0]:.1f}, then {facts['load_after'][0]:.1f}"
+    print(f"\nMachine: {facts['cpu']}, {facts['cores']} cores, {asked.threads} threads; {busy}.")
     for row in rows:
         if row.note:
             print(f"- {row.network}: {row.note}")
-    if asked.json:
-        found = [vars(row) | {"found": row.found.to_json() if row.found else None} for row in rows]
-        asked.json.write_text(json.dumps({"machine": facts, "rows": found}, indent=1))
+    if given.json:
+        found = [
+            vars(row) | {"ratio": row.ratio.to_json(), "found": row.found.to_json() if row.found else None}
+            for row in rows
+        ]
+        given.json.write_text(json.dumps({"machine": facts, "rows": found}, indent=1))
 
 
 if __name__ == "__main__":

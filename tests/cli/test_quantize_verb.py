@@ -63,11 +63,11 @@ def test_in_a_pipe(tiny, data, tmp_path):
 
 def test_the_fine_tune_is_named_where_it_was_left_out(monkeypatch):
     verb = import_module("eyespot.cli.quantize")
-    assert verb._tuner(0) == (None, "--fine-tune is 0")
+    assert verb.tuner(0) == (None, "--fine-tune is 0")
     monkeypatch.setattr(verb, "find_spec", lambda _: None)
-    assert verb._tuner(300) == (None, "it needs torch; run: pip install 'eyespot[train]'")
+    assert verb.tuner(300) == (None, "it needs torch; run: pip install 'eyespot[train]'")
     monkeypatch.setattr(verb, "find_spec", lambda _: object())
-    tune, why = verb._tuner(300)
+    tune, why = verb.tuner(300)
     assert callable(tune)
     assert why == ""
 

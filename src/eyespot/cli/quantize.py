@@ -97,7 +97,7 @@ def command(
     opened = open_bundle(bundle)
     wish = Wish(precision, Limits(max_drop / 100, min_agreement / 100), calibrate, evaluate, any_processor, slower)
     place = out or bundle_directory(name_of(opened.card.name, precision))
-    tune, untuned = _tuner(fine_tune)
+    tune, untuned = tuner(fine_tune)
     labelled = examples(data, opened.labels)
     report = quantize(opened, labelled, place, wish=wish, replace=replace, tune=tune, untuned=untuned, say=_say)
     _say("")
@@ -113,7 +113,7 @@ def command(
     return 0
 
 
-def _tuner(steps: int) -> tuple[Tune | None, str]:
+def tuner(steps: int) -> tuple[Tune | None, str]:
     """(what fine-tunes with so many steps, or None, and why not). torch is loaded when it comes to that."""
     if not steps:
         return None, "--fine-tune is 0"
