@@ -17,7 +17,7 @@ _DEFINED = re.compile(r"^#define EYESPOT_(\w+) (\d+)$", re.MULTILINE)
 
 
 class Board(NamedTuple):
-    """A microcontroller board. flash: KiB. ram: KiB of the largest block that static data can have. mhz: its processor's.
+    """A microcontroller board. flash: KiB. ram: KiB of the largest block for static data. mhz: its processor's.
 
     source: where the figures stand, in words.
     """
