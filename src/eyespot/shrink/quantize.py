@@ -145,7 +145,8 @@ def quantize(
     that is taken.
     """
     if bundle.card.precision != "float32":
-        raise UsageError(f"{bundle.card.name} is {bundle.card.precision} already; quantize the bundle it was made of")
+        parent = bundle.card.parent or "the bundle that it was made of"
+        raise UsageError(f"{bundle.card.name} is {bundle.card.precision} already; quantize {parent}")
     if wish.precision not in PRECISIONS:
         raise UsageError(f"precision {wish.precision!r} is not one of {', '.join(PRECISIONS)}")
     check_free(out, replace=replace)
