@@ -157,6 +157,21 @@ def test_the_quantized_network_is_written_with_its_own_accuracy(tmp_path, monkey
     assert all(check.passed for check in verify(bundle))
 
 
+def test_quantizing_ends_with_the_time(tmp_path, monkeypatch):
+    def slow(bundle, pictures, place, *, wish, say):
+        say("ranges")
+        raise AssertionError("the time was up")
+
+    monkeypatch.setattr(deliver, "quantize", slow)
+    monkeypatch.setattr(home, "_QUANTIZING", -1.0)
+    monkeypatch.setattr(home._State, "at", lambda *_: 0.0)
+    here = [candidate(64, start="a", top1=90.0, precision=p) for p in ("float32", "int8")]
+    trainer = Knowing(tmp_path, {"a": 0.9})
+    chosen = choose(wants(latency_p95_ms=3.0), tmp_path / "out", device=Counting(), trainer=trainer, candidates=here)
+    assert chosen.choice is None
+    assert any("quantizing it took longer than the time that was left" in note for note in chosen.notes)
+
+
 def test_what_quantizing_refuses_is_said(tmp_path, monkeypatch):
     class Refused:
         bundle, why = None, "no step held"

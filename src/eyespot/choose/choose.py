@@ -30,6 +30,7 @@ from eyespot.measure.record import Effort
 QUESTION, REPORT, BUNDLE, WORK = "question.json", "report.json", "bundle", "work"
 _MEASURING, _TRAINING = 0.2, 0.85  # of the time, until which candidates are measured, and trained
 _LONGEST = 40.0  # seconds of measuring without pictures: with what surrounds it, a minute
+_QUANTIZING = 60.0  # seconds that quantizing has at the least, whatever the time
 _AGAIN = 0.25  # of the time for measuring, that a call has which goes on: to look up what was measured before
 _SHORT = Effort(seconds=1.0, turns=6, warmup=3, cold_starts=0, throughput=0.0, roof=False)
 _DELIVERIES = 4  # bundles that are made and measured, at the most, before it is said that none fits
@@ -157,10 +158,16 @@ class _Job:
         if entries and not any(entry.candidate.start for entry in entries):
             notes.append("no network with weights on this machine is inside, so they were trained from nothing")
         notes += [f"{one.entry.name}: its training was cut off by the time" for one in trained if one.stopped]
+        if any("on a sample" in one.how for one in trained):
+            notes.append(
+                "the time allowed no training on all pictures: accuracies are of a sample; more --minutes help"
+            )
         pairs = [(one, tried) for one in trained for tried in _precisions(one, inside)]
         for one, tried in pairs[:_DELIVERIES]:
+            until = max(self.state.at(self.wants.minutes * 60), time.monotonic() + _QUANTIZING)
+            place, pictures = self.out / BUNDLE, trainer.held_out()
             done: Delivered | Refused = deliver_trained(
-                one, tried, trainer.held_out(), self.out / BUNDLE, self.wants.budget, self.bench, say=self.say
+                one, tried, pictures, place, self.wants.budget, self.bench, until=until, say=self.say
             )
             if isinstance(done, Delivered):
                 found = replace(chosen, choice=tried.candidate.title, top1=done.top1, top1_of=done.of)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,10 @@ class Delivered(NamedTuple):
     of: str
 
 
+class _TimeUp(Exception):
+    """Quantizing took longer than there was time."""
+
+
 class Refused(NamedTuple):
     """Why there is none."""
 
@@ -48,9 +53,19 @@ def deliver_trained(
     budget: Budget,
     bench: Bench,
     *,
+    until: float,
     say: Callable[[str], None],
 ) -> Delivered | Refused:
-    """The trained network at the precision that was measured, as ``out``. ``pictures``: those it did not learn from."""
+    """The trained network at the precision that was measured, as ``out``. ``pictures``: those it did not learn from.
+
+    until: when, on the clock of ``time.monotonic``, quantizing must have ended.
+    """
+
+    def in_time(text: str) -> None:
+        if time.monotonic() >= until:
+            raise _TimeUp
+        say(text)
+
     title = tried.candidate.title
     with tempfile.TemporaryDirectory(prefix=".choose-", dir=out.parent) as folder:
         place = Path(folder) / "bundle"
@@ -60,9 +75,11 @@ def deliver_trained(
             # Whether it is fast enough is for the budget to say, not for the float32 network's time.
             wish = Wish("int8", Limits(LOSS / 100), evaluate=_EVALUATED, slower=True)
             try:
-                shrunk = quantize(read(trained.bundle), pictures, place, wish=wish, say=say)
+                shrunk = quantize(read(trained.bundle), pictures, place, wish=wish, say=in_time)
             except EyespotError as error:
                 return Refused(f"{title}: {error}")
+            except _TimeUp:
+                return Refused(f"{title}: quantizing it took longer than the time that was left; give more --minutes")
             if shrunk.bundle is None:
                 return Refused(f"{title}: {shrunk.why}")
             top1, of = shrunk.found.after, f"{shrunk.found.pictures} pictures that it did not learn from"
