@@ -42,7 +42,7 @@ def test_its_card_says_all(name):
 
 
 def test_it_knows_photographs_of_its_classes(assets):
-    """Photographs far larger than the thumbnails it learnt from: well above the half per cent of a blind guess."""
+    """Photographs far larger than the thumbnails it learnt from: 49 % of these 85 when made, 74 % among five."""
     import csv
 
     with load(built_in_names()[0], threads=1) as model:
@@ -56,5 +56,5 @@ def test_it_knows_photographs_of_its_classes(assets):
         targets = [known[ids[row["index"]]] for row in rows]
         found = evaluate(model, [Example(str(p), t) for p, t in zip(paths, targets, strict=True)], workers=1)
     assert found.pictures == len(rows) == 85
-    assert found.top1_interval[0] > 0.1
-    assert found.top5 > 0.4
+    assert found.top1 > 0.45
+    assert found.top5 > 0.7
