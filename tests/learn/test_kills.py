@@ -72,7 +72,7 @@ def _survives(folder: Path, *, kills: int, epochs: int) -> None:
     for _ in range(10 * kills):
         if done >= kills and places:
             break
-        ended, _ = _in_child(data, folder / "killed", model, epochs, kill_after=rng.uniform(0.02, 0.6) * seconds)
+        ended, _ = _in_child(data, folder / "killed", model, epochs, kill_after=rng.uniform(0.02, 1) * seconds)
         done += not ended
         if (folder / "killed" / "last.pt").is_file():
             state = checkpoint(folder / "killed")["state"]
