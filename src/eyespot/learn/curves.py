@@ -41,7 +41,7 @@ def _panel(page: Page, box: Box, title: str, curves: list[tuple[str, str, Points
     last = max((x for x, _ in shown), default=0.0) or 1.0
     low, high = min((y for _, y in shown), default=0.0), max((y for _, y in shown), default=1.0)
     spread = (high - low) or max(abs(high), 1.0) * 0.1
-    low, high = low - 0.05 * spread, high + 0.05 * spread
+    low, high = max(low - 0.05 * spread, 0.0), high + 0.05 * spread  # neither loss nor top-1 is ever negative
 
     def place(x: float, y: float) -> tuple[float, float]:
         return box.x + box.width * x / last, box.y + box.height * (1 - (y - low) / (high - low))
