@@ -32,10 +32,10 @@ from eyespot.cli.quantize import tuner
 from eyespot.core.pixels import torchvision_preprocess
 from eyespot.core.timing import Ratio, Samples, ratio
 from eyespot.image.prepare import decode_and_prepare
+from eyespot.lower.int8.fit import Fitter, Recipe
+from eyespot.lower.int8.plan import make_ready
+from eyespot.lower.int8.to_onnx import quantized_to_onnx
 from eyespot.lower.onnx import to_onnx
-from eyespot.lower.quantize_fit import Fitter, Recipe
-from eyespot.lower.quantize_plan import make_ready
-from eyespot.lower.quantized_onnx import quantized_to_onnx
 from eyespot.lower.tensors import random_weights
 from eyespot.measure.turns import plan, take_turns, warm_up
 from eyespot.run.open import cores

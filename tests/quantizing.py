@@ -8,10 +8,10 @@ from eyespot.arch.catalogue import draw
 from eyespot.bundle.build import normalise
 from eyespot.core.graph import INPUT
 from eyespot.core.pixels import torchvision_preprocess
-from eyespot.lower.quantize_fit import Evidence, Fitter, Recipe, layer_inputs
-from eyespot.lower.quantize_plan import gridded, make_ready
-from eyespot.lower.quantize_ranges import Seen
-from eyespot.lower.quantize_round import moments_of
+from eyespot.lower.int8.fit import Evidence, Fitter, Recipe, layer_inputs
+from eyespot.lower.int8.plan import gridded, make_ready
+from eyespot.lower.int8.ranges import Seen
+from eyespot.lower.int8.rounding import moments_of
 from eyespot.lower.reference import run
 from eyespot.lower.tensors import random_weights
 

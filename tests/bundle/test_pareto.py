@@ -8,7 +8,7 @@ import pytest
 
 from eyespot.bundle.listing import listing
 from eyespot.bundle.pareto import Point, front, plot, plotted
-from eyespot.lower.svg import Box, text_width
+from eyespot.lower.sketch.svg import Box, text_width
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -17,8 +17,8 @@ from eyespot.choose.budget import Budget
 from eyespot.choose.choose import Wants, choose
 from eyespot.choose.outcome import Chosen, table, would_have_to_give
 from eyespot.errors import BundleError, UsageError
-from eyespot.lower.quantize_fit import Fitter, Recipe
-from eyespot.lower.quantize_plan import make_ready
+from eyespot.lower.int8.fit import Fitter, Recipe
+from eyespot.lower.int8.plan import make_ready
 from eyespot.run.verify import verify
 from eyespot.shrink.evidence import gather
 

@@ -18,8 +18,8 @@ from eyespot.export import export as folder
 from eyespot.export import formats, proof
 from eyespot.export.export import export, pictures_of
 from eyespot.export.formats import FORMATS, find_format
+from eyespot.lower.int8.plan import make_ready
 from eyespot.lower.onnx import to_onnx
-from eyespot.lower.quantize_plan import make_ready
 from eyespot.run.predict import load
 from quantizing import quantized
 

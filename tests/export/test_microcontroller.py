@@ -19,10 +19,10 @@ from eyespot.bundle.build_quantized import build_quantized
 from eyespot.errors import RuntimeFailure, UnknownName
 from eyespot.export.export import export
 from eyespot.export.microcontroller import boards, facts, find_board
-from eyespot.lower.c import SOURCE
-from eyespot.lower.quantize_plan import make_ready
-from eyespot.lower.quantized_integer import run_integer
-from eyespot.lower.to_integer import to_integer
+from eyespot.lower.c.run_integer import run_integer
+from eyespot.lower.c.to_c import SOURCE
+from eyespot.lower.c.to_integer import to_integer
+from eyespot.lower.int8.plan import make_ready
 from eyespot.run.compiled_c import CompiledCSession, compiler
 from eyespot.run.open import open_session
 from quantizing import quantized

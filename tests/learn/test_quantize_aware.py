@@ -9,10 +9,10 @@ import pytest
 from eyespot.bundle.build import normalise
 from eyespot.core.pixels import torchvision_preprocess
 from eyespot.core.sketch import Sketch
-from eyespot.lower.quantize_fit import NO_VNNI, VNNI, Fitter, Recipe
-from eyespot.lower.quantize_plan import make_ready
-from eyespot.lower.quantized import Grid
-from eyespot.lower.quantized_run import run_quantized
+from eyespot.lower.int8.fit import NO_VNNI, VNNI, Fitter, Recipe
+from eyespot.lower.int8.plan import make_ready
+from eyespot.lower.int8.quantized import Grid
+from eyespot.lower.int8.run import run_quantized
 from eyespot.lower.reference import run
 from eyespot.lower.tensors import random_weights
 from eyespot.shrink.ladder import divergence

@@ -11,8 +11,8 @@ from eyespot.arch.catalogue import draw
 from eyespot.bundle.build import normalise
 from eyespot.core.pixels import torchvision_preprocess
 from eyespot.errors import GraphError, RuntimeFailure
+from eyespot.lower.int8.run import run_quantized
 from eyespot.lower.ncnn import quantized_to_ncnn, to_ncnn
-from eyespot.lower.quantized_run import run_quantized
 from eyespot.lower.reference import run
 from eyespot.lower.tensors import of_inference, random_weights
 from lowered import every_op

@@ -13,7 +13,7 @@ from eyespot.accuracy.paired import difference_interval, paired
 from eyespot.bundle.store import read
 from eyespot.core.timing import Ratio
 from eyespot.errors import UsageError
-from eyespot.lower.quantized import Quantized
+from eyespot.lower.int8.quantized import Quantized
 from eyespot.run.predict import load
 from eyespot.run.verify import verify
 from eyespot.shrink import quantize as verb

@@ -14,9 +14,9 @@ from eyespot.bundle.store import Bundle, Goldens, write
 from eyespot.core.card import Metric
 from eyespot.core.pixels import Preprocess
 from eyespot.image.prepare import decode_and_prepare
-from eyespot.lower.quantized import Quantized
-from eyespot.lower.quantized_onnx import quantized_to_onnx
-from eyespot.lower.quantized_run import run_quantized
+from eyespot.lower.int8.quantized import Quantized
+from eyespot.lower.int8.run import run_quantized
+from eyespot.lower.int8.to_onnx import quantized_to_onnx
 
 PRECISIONS = ("int8", "int8-weights", "float16")
 

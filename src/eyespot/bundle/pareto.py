@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from eyespot.bundle.listing import Listed
-from eyespot.lower.svg import Box, Page, point, text_width
+from eyespot.lower.sketch.svg import Box, Page, point, text_width
 
 _WIDTH, _HEIGHT = 1000.0, 640.0
 _AREA = Box(64, 56, 730, 520)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from eyespot.lower.quantized import Quantized
+    from eyespot.lower.int8.quantized import Quantized
 
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
@@ -70,7 +70,7 @@ class Bundle:
 
     def quantized(self) -> Quantized:
         """The network of a bundle whose precision is not float32, as it computes; BundleError when it is no such."""
-        from eyespot.lower.quantized import Quantized
+        from eyespot.lower.int8.quantized import Quantized
 
         try:
             return Quantized.from_tensors(self.card.graph.inference(), _load(self.path / WEIGHTS))

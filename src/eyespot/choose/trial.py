@@ -20,11 +20,11 @@ from eyespot.core.graph import Graph
 from eyespot.core.labels import Labels
 from eyespot.core.pixels import Preprocess
 from eyespot.image.prepare import decode_and_prepare
+from eyespot.lower.int8.fit import Fitter, Recipe
+from eyespot.lower.int8.plan import make_ready
+from eyespot.lower.int8.to_onnx import quantized_to_onnx
 from eyespot.lower.numpy_ops import Array
 from eyespot.lower.onnx import to_onnx
-from eyespot.lower.quantize_fit import Fitter, Recipe
-from eyespot.lower.quantize_plan import make_ready
-from eyespot.lower.quantized_onnx import quantized_to_onnx
 from eyespot.run.probe import Probe
 from eyespot.shrink.evidence import gather
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from eyespot.lower.quantize_plan import Ready
-    from eyespot.lower.quantized import Quantized
+    from eyespot.lower.int8.plan import Ready
+    from eyespot.lower.int8.quantized import Quantized
     from eyespot.shrink.ladder import Tune
     from eyespot.shrink.quantize import Shrunk
     from eyespot.shrink.timing import Timed

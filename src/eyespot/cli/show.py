@@ -105,7 +105,7 @@ def _architecture(name: str, graph: Graph, *, plain: bool, layers: bool) -> None
 
 
 def _write_svg(path: Path | None, graph: Graph, name: str) -> None:
-    from eyespot.lower.diagram import diagram
+    from eyespot.lower.sketch.diagram import diagram
 
     if path is None:
         return

@@ -19,12 +19,12 @@ from eyespot.bundle.store import Bundle
 from eyespot.core.graph import Graph
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import MissingExtra, UsageError
-from eyespot.lower.c import quantized_to_c
+from eyespot.lower.c.to_c import quantized_to_c
+from eyespot.lower.int8.quantized import Quantized
+from eyespot.lower.int8.to_onnx import quantized_to_onnx
 from eyespot.lower.ncnn import quantized_to_ncnn, to_ncnn
 from eyespot.lower.numpy_ops import Array
 from eyespot.lower.onnx import to_onnx
-from eyespot.lower.quantized import Quantized
-from eyespot.lower.quantized_onnx import quantized_to_onnx
 from eyespot.lower.tensors import Weights
 from eyespot.run.session import Session
 
@@ -171,13 +171,13 @@ def _inside_openvino(path: Path, names: Sequence[str], pixels: Pixels) -> Mappin
 
 
 def _to_litert(graph: Graph, weights: Weights, *, preprocess: Preprocess, metadata: Mapping[str, str]) -> bytes | Files:
-    from eyespot.lower.litert import to_litert
+    from eyespot.lower.litert.to_litert import to_litert
 
     return to_litert(graph, weights, preprocess=preprocess, metadata=metadata)
 
 
 def _quantized_to_litert(network: Quantized, *, preprocess: Preprocess, metadata: Mapping[str, str]) -> bytes | Files:
-    from eyespot.lower.litert import quantized_to_litert
+    from eyespot.lower.litert.to_litert import quantized_to_litert
 
     return quantized_to_litert(network, preprocess=preprocess, metadata=metadata)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eyespot.errors import RuntimeFailure, UnknownName
-from eyespot.lower.c import HEADER, SOURCE
+from eyespot.lower.c.to_c import HEADER, SOURCE
 from eyespot.run.compiled_c import FLAGS, sizes_of, version_of
 
 _DEFINED = re.compile(r"^#define EYESPOT_(\w+) (\d+)$", re.MULTILINE)

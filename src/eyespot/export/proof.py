@@ -18,8 +18,8 @@ from eyespot.bundle.store import Bundle
 from eyespot.errors import ExportError
 from eyespot.export.formats import INT8, Budget, Format, Pixels
 from eyespot.lower import reference
+from eyespot.lower.int8.run import run_quantized
 from eyespot.lower.numpy_ops import Array
-from eyespot.lower.quantized_run import run_quantized
 from eyespot.lower.reparam import reparam
 from eyespot.measure.turns import plan, take_turns, warm_up
 from eyespot.run.open import open_session

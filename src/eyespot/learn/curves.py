@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from eyespot.learn.run import write_text
-from eyespot.lower.svg import Box, Page, point
+from eyespot.lower.sketch.svg import Box, Page, point
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BETWEEN = 360.0, 220.0, 56.0, 48.0, 76.0
 _TRAIN, _HELD, _GREY = "#b0562b", "#20639b", "#d0d0d0"

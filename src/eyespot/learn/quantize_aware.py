@@ -23,8 +23,8 @@ from eyespot.core.pixels import Preprocess
 from eyespot.core.recipe import Schedule
 from eyespot.learn.module import Layer, Network
 from eyespot.learn.optim import rate
-from eyespot.lower.quantize_plan import Ready
-from eyespot.lower.quantized import LEVELS, Grid, Quantized, column
+from eyespot.lower.int8.plan import Ready
+from eyespot.lower.int8.quantized import LEVELS, Grid, Quantized, column
 
 Pixels = NDArray[np.uint8]
 STEPS = 300  # of one batch each

@@ -19,8 +19,8 @@ from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import GraphError
+from eyespot.lower.int8.quantized import Quantized
 from eyespot.lower.numpy_ops import Array
-from eyespot.lower.quantized import Quantized
 from eyespot.lower.reparam import reparam
 from eyespot.lower.tensors import Weights
 

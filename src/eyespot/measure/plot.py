@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from eyespot.core.timing import Measurement, Samples
-from eyespot.lower.svg import Page, point, text_width
+from eyespot.lower.sketch.svg import Page, point, text_width
 
 _WIDTH, _LEFT, _RIGHT, _TOP, _ROW = 1000.0, 36.0, 36.0, 64.0, 104.0
 _COLOURS = ("#0b6fa4", "#e07b00", "#2a8f3c", "#b3261e", "#7b4fb5", "#8a5a2b")

@@ -55,7 +55,7 @@ class LitertSession(ClosingSession):
 
 def values_of(model: bytes, names: Sequence[str], batch: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     """The values of those ``names`` (of nodes of ours) that a LiteRT file of ours computes, channels first."""
-    from eyespot.lower.litert_file import with_outputs
+    from eyespot.lower.litert.file import with_outputs
 
     interpreter = _interpreter(with_outputs(model, names), 1)
     found: dict[str, list[NDArray[np.float32]]] = {}

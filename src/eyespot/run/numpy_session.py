@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from eyespot.bundle.build import normalise
 from eyespot.bundle.store import Bundle
 from eyespot.lower import reference
-from eyespot.lower.quantized_run import run_quantized
+from eyespot.lower.int8.run import run_quantized
 from eyespot.run.session import ClosingSession, TensorSpec
 
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from eyespot.bundle.build import normalise
 from eyespot.core.graph import INPUT
+from eyespot.lower.int8.fit import Evidence, layer_inputs
+from eyespot.lower.int8.plan import Ready, gridded
+from eyespot.lower.int8.ranges import Seen
+from eyespot.lower.int8.rounding import LARGEST, moments_of
 from eyespot.lower.numpy_ops import Array
-from eyespot.lower.quantize_fit import Evidence, layer_inputs
-from eyespot.lower.quantize_plan import Ready, gridded
-from eyespot.lower.quantize_ranges import Seen
-from eyespot.lower.quantize_round import LARGEST, moments_of
 from eyespot.run.probe import probe_float
 
 Pixels = NDArray[np.uint8]

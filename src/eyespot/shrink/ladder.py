@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from eyespot.accuracy.paired import Paired, paired
 from eyespot.bundle.store import Bundle
+from eyespot.lower.int8.fit import VNNI, Fitter, Recipe, equalize, layer_before
+from eyespot.lower.int8.plan import Ready, make_ready
+from eyespot.lower.int8.quantized import Quantized
+from eyespot.lower.int8.ranges import METHODS, WHOLE
 from eyespot.lower.numpy_ops import Array
-from eyespot.lower.quantize_fit import VNNI, Fitter, Recipe, equalize, layer_before
-from eyespot.lower.quantize_plan import Ready, make_ready
-from eyespot.lower.quantize_ranges import METHODS, WHOLE
-from eyespot.lower.quantized import Quantized
 from eyespot.run.probe import Probe, probe_float, probe_quantized
 from eyespot.shrink.evidence import add_moments, gather
 

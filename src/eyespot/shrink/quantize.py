@@ -18,10 +18,10 @@ from eyespot.bundle.store import Bundle, check_free
 from eyespot.core.card import Metric
 from eyespot.errors import PictureError, UsageError
 from eyespot.image.prepare import decode_and_prepare
-from eyespot.lower.quantize_fit import NO_VNNI, VNNI, store
-from eyespot.lower.quantize_plan import Ready, make_ready
-from eyespot.lower.quantized import Quantized
-from eyespot.lower.quantized_onnx import quantized_to_onnx
+from eyespot.lower.int8.fit import NO_VNNI, VNNI, store
+from eyespot.lower.int8.plan import Ready, make_ready
+from eyespot.lower.int8.quantized import Quantized
+from eyespot.lower.int8.to_onnx import quantized_to_onnx
 from eyespot.run.pictures import read_bytes
 from eyespot.run.probe import Probe
 from eyespot.shrink.ladder import (

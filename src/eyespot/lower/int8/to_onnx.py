@@ -14,9 +14,9 @@ import numpy as np
 from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.core.pixels import Preprocess
+from eyespot.lower.int8.quantized import Grid, Quantized, clipped_levels, rectifies
 from eyespot.lower.onnx import BATCH, LOGITS, PIXELS, pixels, write_node
 from eyespot.lower.onnx_file import OnnxFile
-from eyespot.lower.quantized import Grid, Quantized, clipped_levels, rectifies
 
 # What only moves or compares values: it works on levels as they are, on one grid for all that it reads and gives.
 MOVES = (ops.MaxPool, ops.Flatten, ops.Slice, ops.Shuffle, ops.Concat, ops.Dropout, ops.DropPath)

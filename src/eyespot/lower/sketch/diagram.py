@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from eyespot.core.cost import cost
 from eyespot.core.graph import Graph
-from eyespot.lower.outline import FROM_OUTSIDE, Block, Chip, outline
-from eyespot.lower.svg import Box, Page, point, text_width
+from eyespot.lower.sketch.outline import FROM_OUTSIDE, Block, Chip, outline
+from eyespot.lower.sketch.svg import Box, Page, point, text_width
 
 _WIDTH = 980.0
 _BOX_LEFT, _BOX_WIDTH = 130.0, 640.0

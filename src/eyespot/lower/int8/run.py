@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from eyespot.core import ops
 from eyespot.core.graph import INPUT, Node
 from eyespot.errors import UsageError
+from eyespot.lower.int8.quantized import LEVELS, Quantized, clipped_levels
 from eyespot.lower.numpy_ops import Array, compute
-from eyespot.lower.quantized import LEVELS, Quantized, clipped_levels
 
 _EXACT = 1 << 24  # integers up to here are exact in float32
 

@@ -15,7 +15,7 @@ import numpy as np
 from eyespot.core import ops
 from eyespot.core.graph import Node
 from eyespot.core.ops import Pair, Shape
-from eyespot.lower.litert_file import LitertFile, Option, Tensor
+from eyespot.lower.litert.file import LitertFile, Option, Tensor
 from eyespot.lower.numpy_ops import Array
 
 Windowed = ops.Conv2d | ops.MaxPool | ops.AvgPool

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from eyespot.core.ops import Pair
-from eyespot.lower.arena import Arena
-from eyespot.lower.c_text import comment, numbers, quoted
-from eyespot.lower.integer_program import (
+from eyespot.lower.c.arena import Arena
+from eyespot.lower.c.integer_program import (
     Ends,
     Fixed,
     Flat,
@@ -27,6 +26,7 @@ from eyespot.lower.integer_program import (
     Sum,
     Total,
 )
+from eyespot.lower.c.text import comment, numbers, quoted
 
 _ORDER = (
     "always", "scaled", "placed", "window", "layer", "dense", "dense levels", "dense answer", "depthwise", "cmsis",

@@ -15,7 +15,7 @@ from eyespot.core.graph import INPUT, Node
 from eyespot.core.ops import Shape
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import ExportError
-from eyespot.lower.integer_program import (
+from eyespot.lower.c.integer_program import (
     Ends,
     Fixed,
     Flat,
@@ -33,8 +33,8 @@ from eyespot.lower.integer_program import (
     Sum,
     Total,
 )
+from eyespot.lower.int8.quantized import LEVELS, Grid, Quantized, clipped_levels
 from eyespot.lower.numpy_ops import Array, compute
-from eyespot.lower.quantized import LEVELS, Grid, Quantized, clipped_levels
 
 _ALL = np.arange(LEVELS + 1, dtype=np.uint8).reshape(1, -1)
 _INT32 = 1 << 31

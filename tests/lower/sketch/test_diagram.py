@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from eyespot.arch.catalogue import draw, variants
-from eyespot.lower.diagram import diagram
-from eyespot.lower.svg import Box, text_width
+from eyespot.lower.sketch.diagram import diagram
+from eyespot.lower.sketch.svg import Box, text_width
 
 SVG = "{http://www.w3.org/2000/svg}"
 ONE_OF_EACH = list({v.family: name for name, v in variants().items()}.values())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from eyespot.core.graph import INPUT
 from eyespot.core.ops import Padding, Pair
 from eyespot.errors import UsageError
-from eyespot.lower.integer_program import (
+from eyespot.lower.c.integer_program import (
     Ends,
     Fixed,
     Flat,
@@ -32,8 +32,8 @@ from eyespot.lower.integer_program import (
     Sum,
     Total,
 )
+from eyespot.lower.int8.quantized import LEVELS
 from eyespot.lower.numpy_ops import compute
-from eyespot.lower.quantized import LEVELS
 
 Whole = NDArray[np.int64]
 _EXACT = 1 << 24  # integers up to here are exact in float32

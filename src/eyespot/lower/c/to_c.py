@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from eyespot.core.graph import INPUT
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import ExportError
-from eyespot.lower.arena import plan
-from eyespot.lower.c_program import ProgramWriter
-from eyespot.lower.c_text import comment, quoted
-from eyespot.lower.integer_program import IntegerProgram, Layer
-from eyespot.lower.quantized import Quantized
-from eyespot.lower.quantized_integer import run_integer
-from eyespot.lower.to_integer import to_integer
+from eyespot.lower.c.arena import plan
+from eyespot.lower.c.integer_program import IntegerProgram, Layer
+from eyespot.lower.c.program import ProgramWriter
+from eyespot.lower.c.run_integer import run_integer
+from eyespot.lower.c.text import comment, quoted
+from eyespot.lower.c.to_integer import to_integer
+from eyespot.lower.int8.quantized import Quantized
 
 HEADER, SOURCE, LABELS = "eyespot_model.h", "eyespot_model.c", "eyespot_labels.h"
 _LARGEST = 32767  # what an int16_t holds: no side of a map is longer
@@ -93,7 +93,7 @@ def _header(program: IntegerProgram, preprocess: Preprocess, metadata: Mapping[s
         "PREPROCESS": quoted(json.dumps(preprocess.to_json())),
         "NAME": quoted(program.name),
     }
-    return _fill("c_header.h", values)
+    return _fill("header.h", values)
 
 
 def _geometry(preprocess: Preprocess) -> str:
@@ -121,12 +121,12 @@ def _source(program: IntegerProgram) -> str:
         "PIXELS": writer.offset(INPUT),
         "CHECK": f"{checksum(answer)}u",
     }
-    return _fill("c_source.c", values)
+    return _fill("source.c", values)
 
 
 def _sections() -> dict[str, str]:
     """The kernels by name: what stands between ``/*** name ***/`` and the next such line."""
-    parts = _template("c_kernels.c").split("/*** ")[1:]
+    parts = _template("kernels.c").split("/*** ")[1:]
     return {name: text.strip("\n") + "\n" for name, _, text in (part.partition(" ***/\n") for part in parts)}
 
 
@@ -147,4 +147,4 @@ def _fill(name: str, values: Mapping[str, object]) -> str:
 
 
 def _template(name: str) -> str:
-    return (resources.files("eyespot.lower") / name).read_text(encoding="utf-8")
+    return (resources.files("eyespot.lower.c") / name).read_text(encoding="utf-8")

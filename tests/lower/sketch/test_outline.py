@@ -7,7 +7,7 @@ import pytest
 from eyespot import Sketch
 from eyespot.arch.catalogue import draw, variants
 from eyespot.core.cost import cost
-from eyespot.lower.outline import FROM_OUTSIDE, outline
+from eyespot.lower.sketch.outline import FROM_OUTSIDE, outline
 
 NAMES = list(variants())
 

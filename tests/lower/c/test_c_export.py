@@ -19,16 +19,16 @@ from eyespot.bundle.build import normalise
 from eyespot.core.graph import INPUT
 from eyespot.core.sketch import Sketch
 from eyespot.errors import ExportError, RuntimeFailure, UsageError
-from eyespot.lower.arena import plan
-from eyespot.lower.c import checksum, noise, quantized_to_c
-from eyespot.lower.c_text import quoted
-from eyespot.lower.integer_program import Fixed, Layer, Lookup, Product, Sum
-from eyespot.lower.quantize_fit import Recipe, store
-from eyespot.lower.quantize_plan import make_ready
-from eyespot.lower.quantized_integer import run_integer, scaled
-from eyespot.lower.quantized_run import run_quantized
+from eyespot.lower.c.arena import plan
+from eyespot.lower.c.integer_program import Fixed, Layer, Lookup, Product, Sum
+from eyespot.lower.c.run_integer import run_integer, scaled
+from eyespot.lower.c.text import quoted
+from eyespot.lower.c.to_c import checksum, noise, quantized_to_c
+from eyespot.lower.c.to_integer import to_integer
+from eyespot.lower.int8.fit import Recipe, store
+from eyespot.lower.int8.plan import make_ready
+from eyespot.lower.int8.run import run_quantized
 from eyespot.lower.tensors import random_weights
-from eyespot.lower.to_integer import to_integer
 from eyespot.run.compiled_c import FLAGS, CompiledCSession, compiler, sizes_of
 from quantizing import pictures, quantized, ready
 from tolerances import QUANTIZED_LEVELS

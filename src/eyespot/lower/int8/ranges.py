@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.core.pixels import Preprocess
+from eyespot.lower.int8.quantized import LEVELS, Grid
+from eyespot.lower.int8.to_onnx import MOVES, reads_pixels
 from eyespot.lower.numpy_ops import Array
-from eyespot.lower.quantized import LEVELS, Grid
-from eyespot.lower.quantized_onnx import MOVES, reads_pixels
 
 Method = Literal["minmax", "percentile", "tight", "mse", "entropy"]
 METHODS: tuple[Method, ...] = get_args(Method)

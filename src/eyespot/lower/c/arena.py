@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from eyespot.core.graph import INPUT
-from eyespot.lower.integer_program import IntegerProgram, Lookup, Product, Step, Sum
+from eyespot.lower.c.integer_program import IntegerProgram, Lookup, Product, Step, Sum
 
 _ALIGNED = 4  # bytes; kernels that read whole words are faster so
 

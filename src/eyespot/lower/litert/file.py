@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.errors import MissingExtra
-from eyespot.lower.quantized import Grid
+from eyespot.lower.int8.quantized import Grid
 
 Option = int | float | bool | Sequence[int]
 _IDENTIFIER = b"TFL3"

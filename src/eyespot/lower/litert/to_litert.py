@@ -18,13 +18,13 @@ from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import GraphError
-from eyespot.lower import litert_metadata
-from eyespot.lower.litert_file import LitertFile, Tensor
-from eyespot.lower.litert_ops import FUSABLE, channel_axis, fused, is_depthwise, layout, outside, write_node
+from eyespot.lower.int8.quantized import Grid, Quantized, rectifies
+from eyespot.lower.int8.to_onnx import MOVES, reads_pixels
+from eyespot.lower.litert import metadata as litert_metadata
+from eyespot.lower.litert.file import LitertFile, Tensor
+from eyespot.lower.litert.ops import FUSABLE, channel_axis, fused, is_depthwise, layout, outside, write_node
 from eyespot.lower.numpy_ops import Array
 from eyespot.lower.onnx import LOGITS, PIXELS
-from eyespot.lower.quantized import Grid, Quantized, rectifies
-from eyespot.lower.quantized_onnx import MOVES, reads_pixels
 from eyespot.lower.reparam import reparam
 from eyespot.lower.tensors import Weights
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from eyespot.core import ops
 from eyespot.core.ops import Padding, Pair
 from eyespot.errors import ExportError
-from eyespot.lower.quantized import Grid
+from eyespot.lower.int8.quantized import Grid
 
 Map = tuple[int, int, int]
 Levels = NDArray[np.uint8]

@@ -20,12 +20,12 @@ from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.core.pixels import Preprocess, torchvision_preprocess
 from eyespot.core.sketch import Sketch
 from eyespot.errors import GraphError, MissingExtra, RuntimeFailure
-from eyespot.lower.litert import quantized_to_litert, to_litert
-from eyespot.lower.litert_file import schema
-from eyespot.lower.quantize_fit import Recipe, store
-from eyespot.lower.quantize_plan import make_ready
-from eyespot.lower.quantized import Grid, Quantized
-from eyespot.lower.quantized_run import run_quantized
+from eyespot.lower.int8.fit import Recipe, store
+from eyespot.lower.int8.plan import make_ready
+from eyespot.lower.int8.quantized import Grid, Quantized
+from eyespot.lower.int8.run import run_quantized
+from eyespot.lower.litert.file import schema
+from eyespot.lower.litert.to_litert import quantized_to_litert, to_litert
 from eyespot.lower.reference import run
 from eyespot.lower.tensors import random_weights
 from eyespot.run.litert import LitertSession, values_of

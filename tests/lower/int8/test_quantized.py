@@ -12,11 +12,11 @@ from eyespot.bundle.build import normalise
 from eyespot.core.graph import INPUT
 from eyespot.core.sketch import Sketch
 from eyespot.errors import UsageError, WeightsError
-from eyespot.lower.quantize_fit import Recipe, store
-from eyespot.lower.quantize_plan import Ready, make_ready
-from eyespot.lower.quantized import Grid, Quantized
-from eyespot.lower.quantized_onnx import quantized_to_onnx
-from eyespot.lower.quantized_run import run_quantized
+from eyespot.lower.int8.fit import Recipe, store
+from eyespot.lower.int8.plan import Ready, make_ready
+from eyespot.lower.int8.quantized import Grid, Quantized
+from eyespot.lower.int8.run import run_quantized
+from eyespot.lower.int8.to_onnx import quantized_to_onnx
 from eyespot.lower.reference import run
 from eyespot.lower.tensors import random_weights
 from lowered import onnx_runtime

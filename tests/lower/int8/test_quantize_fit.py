@@ -10,12 +10,12 @@ import pytest
 from eyespot.bundle.build import normalise
 from eyespot.core import ops
 from eyespot.core.sketch import Sketch
-from eyespot.lower.quantize_fit import NO_VNNI, Fitter, Recipe, equalize
-from eyespot.lower.quantize_plan import gridded, make_ready
-from eyespot.lower.quantize_ranges import METHODS, Seen, choose_grids
-from eyespot.lower.quantize_round import moments_of, round_with_inputs
-from eyespot.lower.quantized import clipped_levels
-from eyespot.lower.quantized_run import run_quantized
+from eyespot.lower.int8.fit import NO_VNNI, Fitter, Recipe, equalize
+from eyespot.lower.int8.plan import gridded, make_ready
+from eyespot.lower.int8.quantized import clipped_levels
+from eyespot.lower.int8.ranges import METHODS, Seen, choose_grids
+from eyespot.lower.int8.rounding import moments_of, round_with_inputs
+from eyespot.lower.int8.run import run_quantized
 from eyespot.lower.reference import run
 from eyespot.lower.tensors import random_weights
 from quantizing import evidence, pictures, quantized, ready

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
+from eyespot.lower.int8.plan import LAYERS, Ready, gridded
+from eyespot.lower.int8.quantized import LEVELS, Grid, Quantized, column
+from eyespot.lower.int8.ranges import Method, Seen, choose_grids, sharing
+from eyespot.lower.int8.rounding import round_with_inputs
 from eyespot.lower.numpy_ops import Array, compute
-from eyespot.lower.quantize_plan import LAYERS, Ready, gridded
-from eyespot.lower.quantize_ranges import Method, Seen, choose_grids, sharing
-from eyespot.lower.quantize_round import round_with_inputs
-from eyespot.lower.quantized import LEVELS, Grid, Quantized, column
 
 VNNI = 127  # the largest magnitude of a weight where sums of products go straight into 32 bits
 NO_VNNI = 64  # and where two products meet in 16 bits first: 2 · 255 · 64 stays inside (AVX2, plain AVX-512)

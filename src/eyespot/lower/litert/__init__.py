@@ -1,0 +1,1 @@
+"""LiteRT (TFLite) files, written directly: the format, the operators, what travels beside the network."""
