@@ -100,7 +100,7 @@ def network_only(ways: list[Way], effort: Effort, folder: Path) -> list[Measurem
 def _checked(way: Way, session: Session) -> NDArray[np.uint8]:
     """One prepared picture, once the answers to all of them are those that travelled with the weights."""
     goldens = way.bundle.goldens()
-    check = check_logits(session.run(goldens.pixels), goldens)
+    check = check_logits(session.run(goldens.pixels), goldens, precision=way.bundle.card.precision)
     if not check.passed:
         raise BundleError(
             f"{way.bundle.card.name} does not verify there ({check.name}: {check.found}); it would be fast and wrong: "
