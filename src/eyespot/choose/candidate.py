@@ -21,7 +21,7 @@ LOSS = 0.5  # points of top-1 that `eyespot quantize` may lose; what an int8 net
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network that may be chosen: ``draw(architecture, arguments)`` at ``precision`` on ONNX Runtime.
+    """A network that may be chosen: ``draw(architecture, arguments)`` at ``precision`` on ``runtime``.
 
     name: the bundle's whose weights it has or starts from, else the architecture's. start: that bundle's name when it
     is on this machine, else "". top1: per cent on ImageNet, as ``source`` published it for the float32 network; None:
@@ -55,10 +55,11 @@ class Candidate:
 
     @property
     def title(self) -> str:
-        """Its name for a person: 'mobilenet_v2_1.0.tv_in1k at 160, int8'."""
+        """Its name for a person: 'mobilenet_v2_1.0.tv_in1k at 160, int8', and the runtime if it is not ONNX Runtime."""
         changed = [f"{k} {v:g}" for k, v in self.arguments.items() if k in ("width", "depth") and not self.start]
         name = self.name if self.top1 is not None or self.start else " ".join([self.name, *changed])
-        return f"{name} at {self.side}, {self.precision}"
+        on = "" if self.runtime == "onnxruntime" else f" on {self.runtime}"
+        return f"{name} at {self.side}, {self.precision}{on}"
 
     @property
     def expected(self) -> float | None:
@@ -80,10 +81,11 @@ class Candidate:
         return self.least_bytes() + self.cost.peak_activation_bytes * share
 
 
-def quantizing_pays(graph: Graph) -> bool:
-    """Whether int8 is known to be much faster: every activation is a rectifier, so that all is computed in integers.
+def quantizing_keeps(graph: Graph) -> bool:
+    """Whether int8 is known to keep a network's accuracy: every activation is a rectifier, so that all is integers.
 
-    Gates (SiLU, hard-swish, squeeze-excite) have no integer kernels in ONNX Runtime and cost what the rest wins.
+    Networks with gates (SiLU, hard-swish, squeeze-excite) are faster in int8 too, but lose more than is assumed of one
+    that nobody quantized and evaluated.
     """
     kinds = {n.op.function for n in reparam_graph(graph).nodes if isinstance(n.op, ops.Activation)}
     return kinds <= {"relu", "relu6"}

@@ -42,14 +42,16 @@ class Wants:
     """What is asked for besides the budget.
 
     minutes: in all. families: beginnings of families' names, () for all. here: without pictures, only networks whose
-    weights are on this machine. threads: inside one call (None: every core, up to eight). fresh: measure anew what
-    the cache knows. picture: the JPEG that is timed; None: the photograph that every bundle holds.
+    weights are on this machine. runtimes: on which each is tried. threads: inside one call (None: every core, up to
+    eight). fresh: measure anew what the cache knows. picture: the JPEG that is timed; None: the photograph that every
+    bundle holds.
     """
 
     budget: Budget
     minutes: float = 20.0
     families: tuple[str, ...] = ()
     here: bool = False
+    runtimes: tuple[str, ...] = ("onnxruntime",)
     threads: int | None = None
     fresh: bool = False
     picture: bytes | None = None
@@ -99,6 +101,7 @@ def choose(
             if trainer
             else by_figures(families=wants.families, here=wants.here)
         )
+    candidates = [replace(one, runtime=runtime) for one in candidates for runtime in wants.runtimes]
     told("looking at the machine")
     search = Search(wants.budget, candidates, bench, each=trainer is not None, say=told)
     limit = _MEASURING * wants.minutes * 60 if trainer else min(wants.minutes * 60, _LONGEST)
@@ -194,9 +197,10 @@ class _Job:
         decoding = ", decoding included" if what == "JPEG to label" else ", without decoding"
         picture = f"{width}×{height}, {len(self.bench.picture) / 1e3:,.0f} kB"
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        runtimes = " and ".join(self.wants.runtimes)
         return Chosen(
             self.wants.budget,
-            f"one picture ({picture}), {what}{decoding}, {self.bench.effort.inside()} threads, on onnxruntime",
+            f"one picture ({picture}), {what}{decoding}, {self.bench.effort.inside()} threads, on {runtimes}",
             tuple(rows),
             dict(searched.left_out),
             searched.unmeasured,
@@ -279,6 +283,7 @@ def _question(wants: Wants, trainer: Trainer | None, device: Device) -> dict[str
         "machine": device.key,
         "families": list(wants.families),
         "here": wants.here,
+        "runtimes": list(wants.runtimes),
         "threads": wants.threads or 0,
         "picture": hashlib.sha256(wants.jpeg).hexdigest()[:16],
     }
@@ -301,9 +306,9 @@ def _start(candidate: Candidate) -> str:
 
 
 def _precisions(one: Trained, inside: Sequence[Tried]) -> list[Tried]:
-    """Those of an entry that are inside, float32 first: it loses nothing."""
+    """Those of an entry that are inside, float32 first, which loses nothing; of equals the faster runtime."""
     same = [tried for tried in inside if _start(tried.candidate) == _start(one.entry.candidate)]
-    return sorted(same, key=lambda tried: tried.candidate.precision != "float32")
+    return sorted(same, key=lambda tried: (tried.candidate.precision != "float32", tried.figures.p95_ms))
 
 
 def _row(tried: Tried, budget: Budget, one: Trained | None, trained: Sequence[Trained]) -> Row:

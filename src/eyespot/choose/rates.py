@@ -27,8 +27,8 @@ class Rates:
     def learn(self, candidate: Candidate, figures: Figures) -> None:
         """What was measured of one."""
         reach = candidate.cost.macs / max(figures.network_ms, 1e-6) / 1e6 / self._gmacs(candidate)
-        self._reach[f"{candidate.family} {candidate.precision}"].append(reach)
-        self._reach[candidate.precision].append(reach)
+        self._reach[f"{candidate.family} {_way(candidate)}"].append(reach)
+        self._reach[_way(candidate)].append(reach)
         self._more.append(figures.p95_ms - figures.median_ms)
         self._before.append(max(figures.median_ms - figures.network_ms, 0.0))
 
@@ -44,8 +44,8 @@ class Rates:
     def guess_ms(self, candidate: Candidate, *, p95: bool) -> float:
         """What it will take, by its family's reach at its precision as measured so far; of a family that was not, by
         the best reach of all, so that none is passed over for another's slowness."""
-        own = self._reach.get(f"{candidate.family} {candidate.precision}")
-        reach = statistics.median(own) if own else max(self._reach.get(candidate.precision, [_REACH]))
+        own = self._reach.get(f"{candidate.family} {_way(candidate)}")
+        reach = statistics.median(own) if own else max(self._reach.get(_way(candidate), [_REACH]))
         before = statistics.median(self._before) if self._before else self._floor_ms
         alone = candidate.cost.macs / (self._gmacs(candidate) * 1e6 * max(reach, 1e-6))
         return before + alone + (statistics.median(self._more) if self._more and p95 else 0.0)
@@ -53,3 +53,8 @@ class Rates:
     def _gmacs(self, candidate: Candidate) -> float:
         known = self._peak.gmacs if self._peak is not None else _UNKNOWN_PEAK
         return known.get(candidate.precision, _UNKNOWN_PEAK[candidate.precision])
+
+
+def _way(candidate: Candidate) -> str:
+    """What decides, beside the family, how much of the peak is reached."""
+    return f"{candidate.precision} {candidate.runtime}"

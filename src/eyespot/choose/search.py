@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from eyespot.choose.budget import Budget, Figures
-from eyespot.choose.candidate import Candidate, quantizing_pays
+from eyespot.choose.candidate import Candidate, quantizing_keeps
 from eyespot.choose.device import Device
 from eyespot.choose.kept import Kept, Key, digest
 from eyespot.choose.rates import Rates
@@ -105,7 +105,7 @@ class Search:
         self.found = Searched()
         self._pending = self._possible(candidates)
         self._tries: Counter[str] = Counter()
-        self._pays: dict[str, bool] = {}
+        self._keeps: dict[str, bool] = {}
 
     def run(self, until: float, *, most: int = 60) -> Searched:
         """Until ``time.monotonic()`` is ``until``, nothing of interest is left, or ``most`` were measured now."""
@@ -140,15 +140,16 @@ class Search:
         return possible
 
     def _draw(self, candidate: Candidate) -> Graph | None:
-        """Its graph; None, and what is like it forgotten, where it cannot be drawn or int8 is not known to pay."""
+        """Its graph; None, and what is like it forgotten, where it cannot be drawn or int8 not ranked."""
         try:
             graph = candidate.draw()
         except EyespotError:  # pictures too small for it
             self._forget("they cannot be drawn so", lambda one: one == candidate)
             return None
         name = candidate.architecture
-        if candidate.precision == "int8" and not self._pays.setdefault(name, quantizing_pays(graph)):
-            why = "int8 is not known to pay: they have gates that stay in float"
+        published = candidate.precision == "int8" and not self._each  # what is trained is quantized and evaluated
+        if published and not self._keeps.setdefault(name, quantizing_keeps(graph)):
+            why = "int8 is not known to keep their published accuracy: they have gates"
             self._forget(why, lambda one: one.precision == "int8" and one.architecture == name)
             return None
         return graph
@@ -210,7 +211,9 @@ class Search:
         outside = [tried.candidate for tried in self.found.tried if tried not in inside]
         self._forget(
             "the same network was outside with smaller pictures",
-            lambda one: any(_is_same(one, other) and one.side >= other.side for other in outside),
+            lambda one: any(
+                _is_same(one, other) and one.runtime == other.runtime and one.side >= other.side for other in outside
+            ),
         )
 
     def _guess(self, one: Candidate) -> float:
@@ -218,7 +221,7 @@ class Search:
 
 
 def _is_same(one: Candidate, other: Candidate) -> bool:
-    """Whether two differ in the size of their pictures at the most."""
+    """Whether two differ in the size of their pictures and the runtime at the most."""
     plain = [{k: v for k, v in c.arguments.items() if k != "size"} for c in (one, other)]
     same_start = one.start == other.start or not (one.start and other.start)
     return (

@@ -25,7 +25,7 @@ from eyespot.lower.int8.plan import make_ready
 from eyespot.lower.int8.to_onnx import quantized_to_onnx
 from eyespot.lower.numpy_ops import Array
 from eyespot.lower.onnx import to_onnx
-from eyespot.run.probe import Probe
+from eyespot.run.open import open_model
 from eyespot.shrink.evidence import gather
 
 
@@ -39,7 +39,7 @@ class _Lowered(NamedTuple):
 def trial(candidate: Candidate, graph: Graph) -> Iterator[Bundle]:
     """A bundle of the candidate, whose graph was drawn, in a folder that goes away. GraphError, WeightsError.
 
-    Its goldens are ONNX Runtime's own answers, not the reference's: with weights that mean nothing there is nothing to
+    Its goldens are its own runtime's answers, not the reference's: with weights that mean nothing there is nothing to
     verify, and the reference would take longer than all measuring. What is chosen in the end is verified.
     """
     with tempfile.TemporaryDirectory(prefix="eyespot-choose-") as folder:
@@ -47,7 +47,10 @@ def trial(candidate: Candidate, graph: Graph) -> Iterator[Bundle]:
         size = lowered.preprocess.size
         jpeg = (resources.files("eyespot.bundle") / "golden.jpg").read_bytes()
         pixels = np.stack([decode_and_prepare(jpeg, lowered.preprocess), _noise(size)])
-        logits = Probe(lowered.model)(pixels)[0]
+        model = Path(folder) / "model.onnx"
+        model.write_bytes(lowered.model)
+        with open_model(model, runtime=candidate.runtime, threads=1) as session:
+            logits = session.run(pixels)
         card = Card(
             f"{candidate.architecture}.trial",
             candidate.architecture,

@@ -1,4 +1,4 @@
-"""Values that more than one verb takes: quantities (300M), picture sizes, an architecture's arguments."""
+"""Values that more than one verb takes: runtimes, quantities (300M), picture sizes, an architecture's arguments."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import click
 
 from eyespot.errors import UsageError
 
+# As `eyespot.run.open.Runtime`, which is not imported here for speed.
+RUNTIME = click.Choice(["onnxruntime", "openvino", "reference"])
 _SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 
 

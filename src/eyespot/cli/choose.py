@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eyespot.cli import terminal
+from eyespot.cli.arguments import RUNTIME
 from eyespot.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +52,9 @@ SIZE = Amount("size", {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, 
 @click.option("--minutes", default=20.0, show_default=True, type=click.FloatRange(0.01), help="In all.")
 @click.option("--family", "families", multiple=True, help="Only families that begin so; more than once.")
 @click.option("--here", is_flag=True, help="Without --data: only networks whose weights are on this machine.")
+@click.option(
+    "--runtime", "runtimes", multiple=True, type=RUNTIME, help="More than one: each is tried.  [default: onnxruntime]"
+)
 @click.option("--group", help="As for train: pictures that stay on one side.")
 @click.option("--threads", type=click.IntRange(1), help="Inside one call.  [default: one per core, up to eight]")
 @click.option("--picture", type=click.Path(path_type=Path), help="Time this one.  [default: every bundle's, 18 kB]")
@@ -68,6 +72,7 @@ def command(
     minutes: float,
     families: tuple[str, ...],
     here: bool,
+    runtimes: tuple[str, ...],
     group: str | None,
     threads: int | None,
     picture: Path | None,
@@ -92,6 +97,7 @@ def command(
         minutes=minutes,
         families=families,
         here=here,
+        runtimes=runtimes or ("onnxruntime",),
         threads=threads,
         fresh=fresh,
         picture=read_bytes(picture) if picture else None,

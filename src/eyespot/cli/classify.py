@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eyespot.cli import terminal
+from eyespot.cli.arguments import RUNTIME
 from eyespot.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _NOT_CERTAIN = "  not certain"
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per picture, on a terminal too.")
 @click.option("--recursive", "-r", is_flag=True, help="Folders inside folders too.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write to this .jsonl, .csv or .parquet; goes on.")
-@click.option("--runtime", default="onnxruntime", show_default=True, type=click.Choice(["onnxruntime", "reference"]))
+@click.option("--runtime", default="onnxruntime", show_default=True, type=RUNTIME)
 @click.option("--workers", type=click.IntRange(1), help="Pictures at the same time.  [default: one per core]")
 def command(
     pictures: tuple[str, ...],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eyespot.cli import terminal
+from eyespot.cli.arguments import RUNTIME
 
 if TYPE_CHECKING:
     from eyespot.accuracy.abstain import Abstention
@@ -33,7 +34,7 @@ _CLASSES = 30  # with more, a table of them is no longer read
     "--part", type=click.Choice(["train", "val", "test"]),
     help="Of data that are divided.  [default: test, else val]",
 )  # fmt: skip
-@click.option("--runtime", default="onnxruntime", show_default=True, type=click.Choice(["onnxruntime", "reference"]))
+@click.option("--runtime", default="onnxruntime", show_default=True, type=RUNTIME)
 @click.option("--workers", type=click.IntRange(1), help="Pictures at the same time.  [default: one per core]")
 def command(
     bundle: str,

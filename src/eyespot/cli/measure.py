@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from eyespot.cli import terminal
+from eyespot.cli.arguments import RUNTIME
 from eyespot.errors import UsageError
 
 if TYPE_CHECKING:
     from eyespot.core.roof import Roofline
     from eyespot.core.timing import Measurement, Samples
     from eyespot.measure.record import Effort, Way
-
-_RUNTIMES = ["onnxruntime", "reference"]
 
 
 @click.command("measure")
@@ -27,7 +26,7 @@ _RUNTIMES = ["onnxruntime", "reference"]
     "--runtime",
     "runtimes",
     multiple=True,
-    type=click.Choice(_RUNTIMES),
+    type=RUNTIME,
     help="More than one: in turns.  [default: onnxruntime]",
 )
 @click.option("--threads", type=click.IntRange(1), help="Inside one call.  [default: one per core, up to eight]")

@@ -8,12 +8,13 @@ import sys
 import click
 
 from eyespot.cli import terminal
+from eyespot.cli.arguments import RUNTIME
 
 
 @click.command("verify")
 @click.argument("bundles", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per bundle, on a terminal too.")
-@click.option("--runtime", default="onnxruntime", show_default=True, type=click.Choice(["onnxruntime", "reference"]))
+@click.option("--runtime", default="onnxruntime", show_default=True, type=RUNTIME)
 def command(bundles: tuple[str, ...], as_json: bool, runtime: str) -> int:
     """Checks that BUNDLES (names or directories) give here what they gave where they were made."""
     from eyespot.bundle.resolve import open_bundle

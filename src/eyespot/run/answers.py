@@ -17,6 +17,8 @@ LOGITS_BUDGET = 1e-4
 # less than 1e-2, for one in forty by up to 4e-2.) So the nearest answer must be within the first, all within the
 # second. A processor that adds products in 16 bits overflows, and answers differ by tenths.
 INT8_BUDGET, INT8_FARTHEST = 2e-2, 1e-1
+# OpenVINO moves and merges the roundings between layers (measured on six networks: 3e-3 to 5e-2 of the range).
+_OPENVINO = 1e-1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,16 @@ class Check:
     found: str
 
 
-def check_logits(logits: NDArray[np.float32], goldens: Goldens, *, precision: str = "float32") -> Check:
+def check_logits(
+    logits: NDArray[np.float32], goldens: Goldens, *, precision: str = "float32", runtime: str = "onnxruntime"
+) -> Check:
     """Logits (n, outputs) of the stored pixels, held against the reference's: near enough, and the same label.
 
     precision: the card's. In int8 a label may also be one that the reference finds as likely, within the budget.
     """
     int8 = precision == "int8"
-    budget, farthest = (INT8_BUDGET, INT8_FARTHEST) if int8 else (LOGITS_BUDGET, LOGITS_BUDGET)
+    nearest = _OPENVINO if runtime == "openvino" else INT8_BUDGET
+    budget, farthest = (nearest, INT8_FARTHEST) if int8 else (LOGITS_BUDGET, LOGITS_BUDGET)
     spread = float(np.ptp(goldens.logits)) or 1.0
     errors = np.abs(logits - goldens.logits).max(1) / spread
     labels = logits.argmax(1)

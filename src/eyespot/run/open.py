@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal, get_args
 
 from eyespot.bundle.store import Bundle
-from eyespot.errors import UsageError
+from eyespot.errors import MissingExtra, UsageError
 from eyespot.run.session import Session
 
-Runtime = Literal["onnxruntime", "reference"]
+Runtime = Literal["onnxruntime", "openvino", "reference"]
 
 
 def cores() -> int:
@@ -27,12 +29,23 @@ def open_session(bundle: Bundle, *, runtime: str = "onnxruntime", threads: int |
     """
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads cannot run anything; pass 1 or more")
-    if runtime == "onnxruntime":
-        from eyespot.run.ort import OrtSession
-
-        return OrtSession(bundle.model, threads=threads or min(cores(), 8))
     if runtime == "reference":
         from eyespot.run.numpy_session import NumpySession
 
         return NumpySession(bundle)
+    return open_model(bundle.model, runtime=runtime, threads=threads or min(cores(), 8))
+
+
+def open_model(model: Path, *, runtime: str, threads: int) -> Session:
+    """A session on a bundle's ONNX file alone. UsageError for a runtime that reads none, MissingExtra."""
+    if runtime == "onnxruntime":
+        from eyespot.run.ort import OrtSession
+
+        return OrtSession(model, threads=threads)
+    if runtime == "openvino":
+        if find_spec("openvino") is None:
+            raise MissingExtra("the runtime openvino", "openvino")
+        from eyespot.run.openvino import OpenVinoSession
+
+        return OpenVinoSession(model, threads=threads)
     raise UsageError(f"there is no runtime {runtime!r}; choose one of {', '.join(get_args(Runtime))}")

@@ -33,7 +33,7 @@ def to_ir(onnx: bytes) -> dict[str, bytes]:
 
 
 class OpenVinoSession(ClosingSession):
-    """The file ``model``, an .xml with its .bin beside it, on the CPU, with ``threads`` inside one call.
+    """The file ``model``, ONNX or an .xml with its .bin beside it, on the CPU, with ``threads`` inside one call.
 
     It computes in float32 what is float: where a processor has bfloat16, OpenVINO would choose that by itself.
     """

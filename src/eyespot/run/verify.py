@@ -26,7 +26,7 @@ def verify(bundle: Bundle, *, runtime: str = "onnxruntime") -> list[Check]:
         logits = session.run(goldens.pixels)
         pixels = decode_and_prepare(goldens.jpeg, bundle.card.preprocess)
         from_jpeg = session.run(pixels[None])[0]
-    checks.append(check_logits(logits, goldens, precision=bundle.card.precision))
+    checks.append(check_logits(logits, goldens, precision=bundle.card.precision, runtime=runtime))
     grey = float(np.abs(pixels.astype(np.int16) - goldens.pixels[0]).mean())
     checks.append(
         Check("pixels", grey <= PIXELS_BUDGET, f"differ by {grey:.3f} grey levels (allowed {PIXELS_BUDGET:g})")
