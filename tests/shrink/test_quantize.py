@@ -151,7 +151,7 @@ def test_a_bundle_in_8_bits_verifies_and_serves(bundle, labelled, tmp_path):
         quantize(small, labelled, tmp_path / "again")
 
 
-@pytest.mark.parametrize(("precision", "most"), [("float16", 0.6), ("int8-weights", 0.45)])
+@pytest.mark.parametrize(("precision", "most"), [("float16", 0.6), ("bfloat16", 0.6), ("int8-weights", 0.45)])
 def test_smaller_files_that_compute_in_float(bundle, labelled, tmp_path, precision, most):
     report = quantize(bundle, labelled, tmp_path / "out", wish=Wish(precision, limits=ANYTHING, calibrate=20))
     assert report.bundle is not None

@@ -18,7 +18,7 @@ from eyespot.lower.int8.quantized import Quantized
 from eyespot.lower.int8.run import run_quantized
 from eyespot.lower.int8.to_onnx import quantized_to_onnx
 
-PRECISIONS = ("int8", "int8-weights", "float16")
+PRECISIONS = ("int8", "int8-weights", "float16", "bfloat16")
 
 
 def build_quantized(

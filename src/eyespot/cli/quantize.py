@@ -45,8 +45,8 @@ _LISTED = 8  # of the noisiest layers
     "--precision",
     default="int8",
     show_default=True,
-    type=click.Choice(["int8", "int8-weights", "float16"]),
-    help="The last two make the file smaller only.",
+    type=click.Choice(["int8", "int8-weights", "float16", "bfloat16"]),
+    help="All but int8 make the file smaller only.",
 )
 @click.option(
     "--calibrate", default=100, show_default=True, type=click.IntRange(1), help="Pictures to choose ranges on."

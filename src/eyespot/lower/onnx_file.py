@@ -16,7 +16,7 @@ from eyespot.lower.protobuf import Message, fields
 IR_VERSION, OPSET = 8, 17
 Attribute = int | float | str | Sequence[int]
 Dimension = int | str  # a name for an axis of any length
-_DTYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "float16": 10}
+_DTYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "float16": 10, "uint16": 16}  # bfloat16 as bits
 _FLOAT, _INT, _STRING, _INTS = 1, 2, 3, 7  # AttributeProto.AttributeType
 
 

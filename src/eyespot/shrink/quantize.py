@@ -47,9 +47,9 @@ _NOISE_ON = 8  # pictures on which the layers' noise is measured
 class Wish:
     """What is asked for.
 
-    precision: 'int8'; 'int8-weights' and 'float16' only store so and compute in float32. calibrate, evaluate: pictures
-    of each kind, the second at the most. any_processor: weights in 7 bits, for processors without VNNI or its like.
-    slower: write an int8 bundle that is slower here than the float one.
+    precision: 'int8'; 'int8-weights', 'float16' and 'bfloat16' only store so and compute in float32. calibrate,
+    evaluate: pictures of each kind, the second at the most. any_processor: weights in 7 bits, for processors without
+    VNNI or its like. slower: write an int8 bundle that is slower here than the float one.
     """
 
     precision: str = "int8"
@@ -215,7 +215,7 @@ def _integers(
 def _stored(bundle: Bundle, evaluation: Shown, wish: Wish) -> _Result:
     """Weights in fewer bits, everything computed in float32."""
     ready = make_ready(bundle.card.graph, bundle.weights(), bundle.card.preprocess, grey=False)
-    network = store(ready, "float16" if wish.precision == "float16" else "int8")
+    network = store(ready, wish.precision.removesuffix("-weights"))
     before = logits_of(Probe(bundle.model.read_bytes()), evaluation.pixels)
     after = logits_of(Probe(quantized_to_onnx(network, preprocess=ready.preprocess)), evaluation.pixels)
     found = paired(before.argmax(1), after.argmax(1), evaluation.targets)

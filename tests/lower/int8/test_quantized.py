@@ -14,7 +14,7 @@ from eyespot.core.sketch import Sketch
 from eyespot.errors import UsageError, WeightsError
 from eyespot.lower.int8.fit import Recipe, store
 from eyespot.lower.int8.plan import Ready, make_ready
-from eyespot.lower.int8.quantized import Grid, Quantized
+from eyespot.lower.int8.quantized import Grid, Quantized, as_bfloat16, as_float32
 from eyespot.lower.int8.run import run_quantized
 from eyespot.lower.int8.to_onnx import quantized_to_onnx
 from eyespot.lower.reference import run
@@ -106,7 +106,7 @@ def test_layers_left_in_float_compute_as_before():
     assert relative_error(in_onnx_runtime(small, network.preprocess, pixels)["logits"], exact) < SAME_WEIGHTS
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float16"])
+@pytest.mark.parametrize("dtype", ["int8", "float16", "bfloat16"])
 def test_weights_stored_in_fewer_bits(dtype):
     network = ready("mobilenet_v2_0.35")
     stored, pixels = store(network, dtype), pictures(2, 32)
@@ -115,6 +115,12 @@ def test_weights_stored_in_fewer_bits(dtype):
     assert relative_error(onnx_runtime(model, pixels)["logits"], ours) < SAME_WEIGHTS
     whole = quantized_to_onnx(Quantized(network.graph, {}, network.weights), preprocess=network.preprocess)
     assert len(model) < 0.6 * len(whole)
+
+
+def test_bfloat16_keeps_the_upper_half_rounded_halves_to_even():
+    numbers = np.array([1.0, -1.0, 1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, 0.1, -3e38, 1e-40, 0.0], np.float32)
+    nearest = [1.0, -1.0, 1.0, 1 + 2**-6, 1 + 2**-7, 0.10009765625, -226 * 2.0**120, 2.0**-133, 0.0]
+    assert as_float32(as_bfloat16(numbers)).tolist() == nearest
 
 
 def test_a_network_that_cannot_read_grey_levels_is_fed_in_float():

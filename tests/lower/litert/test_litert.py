@@ -182,7 +182,7 @@ def test_layers_that_stay_in_float_do():
     assert relative_error(got, want) <= SAME_WEIGHTS
 
 
-@pytest.mark.parametrize(("dtype", "share"), [("int8", 0.35), ("float16", 0.55)])
+@pytest.mark.parametrize(("dtype", "share"), [("int8", 0.35), ("float16", 0.55), ("bfloat16", 1.05)])
 def test_weights_that_are_only_stored_smaller(dtype, share):
     made = ready("mobilenet_v1_0.25", 32)
     network, batch = store(made, dtype), pictures(2, 32, seed=7)

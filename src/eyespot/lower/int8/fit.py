@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.lower.int8.plan import LAYERS, Ready, gridded
-from eyespot.lower.int8.quantized import LEVELS, Grid, Quantized, column
+from eyespot.lower.int8.quantized import LEVELS, Grid, Quantized, as_bfloat16, column
 from eyespot.lower.int8.ranges import Method, Seen, choose_grids, sharing
 from eyespot.lower.int8.rounding import round_with_inputs
 from eyespot.lower.numpy_ops import Array, compute
@@ -118,7 +118,7 @@ class Fitter:
 
 
 def store(ready: Ready, dtype: str) -> Quantized:
-    """The network with its weights stored as 'int8' or 'float16' and everything computed in float32."""
+    """The network with its weights stored as 'int8', 'float16' or 'bfloat16' and everything computed in float32."""
     tensors: dict[str, NDArray[Any]] = {}
     for node in ready.graph.nodes:
         for parameter in ready.graph.parameters_of(node):
@@ -127,6 +127,8 @@ def store(ready: Ready, dtype: str) -> Quantized:
                 scale = _weight_scale(tensor, np.zeros(len(tensor)), VNNI)
                 tensors[f"{node.name}.weight_scale"] = scale
                 tensors[parameter.name] = _integers(tensor, scale, VNNI, None)
+            elif dtype == "bfloat16":
+                tensors[parameter.name] = as_bfloat16(tensor)
             else:
                 half = dtype == "float16" and bool(np.abs(tensor).max(initial=0) < np.finfo(np.float16).max)
                 tensors[parameter.name] = tensor.astype(np.float16) if half else tensor

@@ -65,8 +65,8 @@ class Quantized:
     """A network for inference, some or all of it in 8 bits, or its weights in 8 or 16.
 
     tensors: like the graph's parameters; an int8 ``weight`` has a float32 ``weight_scale`` (output channels,) beside
-    it, and an int32 ``bias`` where the layer computes in integers; a float16 tensor counts as float32. WeightsError
-    unless they are all there, of the right type and shape.
+    it, and an int32 ``bias`` where the layer computes in integers; float16 tensors and bfloat16 ones, whose bits numpy
+    holds as uint16, count as float32. WeightsError unless they are all there, of the right type and shape.
     """
 
     graph: Graph
@@ -80,7 +80,7 @@ class Quantized:
         for parameter in self.graph.parameters.values():
             node, _, short = parameter.name.rpartition(".")
             tensor = self.tensors.get(parameter.name)
-            wanted: tuple[type[np.generic], ...] = (np.float32, np.float16)
+            wanted: tuple[type[np.generic], ...] = (np.float32, np.float16, np.uint16)
             if self.has_int8(node) and short == "weight":
                 wanted = (np.int8,)
             elif self.is_int8(node):
@@ -138,7 +138,7 @@ class Quantized:
         out: dict[str, Array] = {}
         for name in self.graph.parameters:
             node, _, short = name.rpartition(".")
-            tensor = self.tensors[name].astype(np.float32)
+            tensor = as_float32(self.tensors[name])
             if short == "weight" and self.has_int8(node):
                 tensor = tensor * column(self.weight_scale(node), self.graph.by_name[node].op, tensor.ndim)
             elif self.is_int8(node):
@@ -164,6 +164,22 @@ class Quantized:
         kept = {name: tensor for name, tensor in tensors.items() if not name.endswith(_GRID)}
         scales = {n: t.astype(np.float32) for n, t in kept.items() if n.endswith(_SCALE)}  # may be stored as float16
         return cls(graph, grids, kept | scales)
+
+
+def as_float32(tensor: NDArray[Any]) -> Array:
+    """The numbers of a stored tensor: bfloat16, held as uint16, is the upper half of a float32."""
+    if tensor.dtype == np.uint16:
+        bits: Array = (tensor.astype(np.uint32) << 16).view(np.float32)
+        return bits
+    numbers: Array = tensor.astype(np.float32)
+    return numbers
+
+
+def as_bfloat16(tensor: Array) -> NDArray[np.uint16]:
+    """The bits of finite numbers rounded to bfloat16, halves to even."""
+    bits = np.ascontiguousarray(tensor, np.float32).view(np.uint32)
+    rounded: NDArray[np.uint16] = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return rounded
 
 
 def column(vector: Array, op: ops.Op, rank: int) -> Array:

@@ -109,7 +109,7 @@ class _Writer:
                 names.append(file.tensor(name, tensor))
                 continue
             stored = file.tensor(f"{name}:stored", tensor)
-            if tensor.dtype == np.float16:
+            if tensor.dtype in (np.float16, np.uint16):
                 names.append(file.node("Cast", [stored], name, name=f"{name}.cast", attributes={"to": 1}))
                 continue
             of_weight = tensor.dtype == np.int8

@@ -18,7 +18,7 @@ from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import GraphError
-from eyespot.lower.int8.quantized import Grid, Quantized, rectifies
+from eyespot.lower.int8.quantized import Grid, Quantized, as_float32, rectifies
 from eyespot.lower.int8.to_onnx import MOVES, reads_pixels
 from eyespot.lower.litert import metadata as litert_metadata
 from eyespot.lower.litert.file import LitertFile, Tensor
@@ -259,7 +259,10 @@ class _Writer:
             return {}
         network, file, name = self._network, self._file, node.name
         depthwise = is_depthwise(node, self._graph.input_shapes(node))
-        stored = layout(node, "weight", network.tensors[f"{name}.weight"], depthwise=depthwise)
+        weight_tensor = network.tensors[f"{name}.weight"]
+        if weight_tensor.dtype == np.uint16:  # LiteRT widens float16, not bfloat16
+            weight_tensor = as_float32(weight_tensor)
+        stored = layout(node, "weight", weight_tensor, depthwise=depthwise)
         scales = network.weight_scale(name) if network.has_int8(name) else None
         weight = file.constant(f"{name}.weight", stored, scales=scales, axis=channel_axis(depthwise=depthwise))
         if stored.dtype != np.float32 and not integer:
@@ -269,13 +272,13 @@ class _Writer:
         bias = network.tensors.get(f"{name}.bias", np.zeros(channels, np.int32 if integer else np.float32))
         if integer:
             return {"weight": weight, "bias": file.constant(f"{name}.bias", bias, scales=network.bias_scale(name))}
-        real_bias = bias * network.bias_scale(name) if bias.dtype == np.int32 else bias
+        real_bias = bias * network.bias_scale(name) if bias.dtype == np.int32 else as_float32(bias)
         return {"weight": weight, "bias": file.constant(f"{name}.bias", real_bias.astype(np.float32))}
 
     def _affine(self, node: Node, op: ops.BatchNorm) -> dict[str, Tensor]:
         """A norm that could not be folded as a factor and an offset per channel."""
         mean, variance, weight, bias = (
-            self._network.tensors[f"{node.name}.{short}"].astype(np.float64)
+            as_float32(self._network.tensors[f"{node.name}.{short}"]).astype(np.float64)
             for short in ("running_mean", "running_var", "weight", "bias")
         )
         factor = weight / np.sqrt(variance + op.eps)
