@@ -42,6 +42,7 @@ from eyespot.run.open import cores
 from eyespot.run.probe import Probe
 from eyespot.shrink.evidence import gather
 from eyespot.shrink.ladder import Limits, Shown, climb, logits_of
+from eyespot.shrink.slow_layers import leave_slow
 
 BUNDLES = ("mobilenet_v2_1.0.tf", "mobilenet_v3_small_1.0.tf", "squeezenet_1.1.gluon", "mobilenet_v1_0.25.keras")
 BUILT_IN = "eyelet_1.0.tiny200"
@@ -143,6 +144,7 @@ def compare(name: str, bundle: Bundle, shown: Shown, asked: Asked) -> list[Row]:
             print(f"- {way} is absent: {error}")
     tune, _ = tuner(asked.fine_tune)
     ladder = climb(bundle, calibration, test, limits=Limits(), tune=tune)
+    ladder = leave_slow(bundle, ladder, calibration, test, limits=Limits())
     models[OURS] = quantized_to_onnx(ladder.network, preprocess=ladder.ready.preprocess)
     notes[OURS] = ("" if ladder.held else "no step held; ") + "; ".join(s.name for s in ladder.steps if s.kept)
     rows = []

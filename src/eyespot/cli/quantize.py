@@ -62,6 +62,7 @@ _LISTED = 8  # of the noisiest layers
     help="Steps of the last resort, a training that knows of the rounding (needs torch); 0: none.",
 )
 @click.option("--any-processor", is_flag=True, help="Weights in 7 bits: right on processors without VNNI too.")
+@click.option("--integers-only", is_flag=True, help="No layer stays in float32, as a microcontroller needs.")
 @click.option("--slower", is_flag=True, help="Write it even if it is slower than float32 on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
 @click.option("--replace", is_flag=True, help="Put it in the place of a bundle that is there.")
@@ -76,6 +77,7 @@ def command(
     evaluate: int,
     fine_tune: int,
     any_processor: bool,
+    integers_only: bool,
     slower: bool,
     as_json: bool,
     replace: bool,
@@ -84,8 +86,8 @@ def command(
 
     Ranges are chosen on some of the pictures and the loss is measured on others. Step by step more is done (ranges,
     bias correction, equalising channels, sensitive layers in float32, rounding by answers, ranges tensor by tensor, a
-    short fine-tune) until the loss holds. Exit code 1, and no bundle, when none does or the result would be slower than
-    float32.
+    short fine-tune) until the loss holds. Then layers that are slower in 8 bits on this machine go back to float32.
+    Exit code 1, and no bundle, when no step holds or the result would be slower than float32.
     """
     from eyespot.accuracy.dataset import examples
     from eyespot.bundle.build_quantized import name_of
@@ -95,7 +97,8 @@ def command(
     from eyespot.shrink.quantize import Wish, quantize
 
     opened = open_bundle(bundle)
-    wish = Wish(precision, Limits(max_drop / 100, min_agreement / 100), calibrate, evaluate, any_processor, slower)
+    limits = Limits(max_drop / 100, min_agreement / 100)
+    wish = Wish(precision, limits, calibrate, evaluate, any_processor, slower, integers_only)
     place = out or bundle_directory(name_of(opened.card.name, precision))
     tune, untuned = tuner(fine_tune)
     labelled = examples(data, opened.labels)

@@ -48,7 +48,7 @@ def roofline(bundle: Bundle, peak: Peak, *, network_ms: float) -> Roofline:
     """
     batch = np.random.default_rng(0).integers(0, 256, (1, *bundle.card.preprocess.size, 3), np.uint8)
     graph = reparam_graph(bundle.card.graph)
-    steps = _steps(_profile(bundle.model, batch, threads=peak.threads), graph)
+    steps = kernels(str(bundle.model), graph, batch, threads=peak.threads)
     total = sum(step.ms for step in steps) or 1.0
     size = sum(step.weight_bytes for step in steps) + max((step.moved_bytes for step in steps), default=0)
     layers = tuple(_layer(step, peak, total, size) for step in steps)
@@ -58,9 +58,10 @@ def roofline(bundle: Bundle, peak: Peak, *, network_ms: float) -> Roofline:
 
 
 class Step(NamedTuple):
-    """One kernel of the runtime: its median time and what it had to do."""
+    """One kernel of the runtime: its median time and what it had to do. layer: the convolution or linear one in it."""
 
     name: str
+    layer: str | None
     op: str
     ms: float
     macs: int
@@ -80,14 +81,22 @@ def _layer(step: Step, peak: Peak, total: float, network_bytes: int) -> Layer:
     return Layer(step.name, step.op, step.ms, step.ms / total, step.macs, moved, bound, reach)
 
 
-def _profile(model: Path, batch: NDArray[np.uint8], *, threads: int) -> list[dict[str, Any]]:
+def kernels(model: str | bytes, graph: Graph, batch: NDArray[np.uint8], *, threads: int) -> list[Step]:
+    """What ONNX Runtime does with a network, in order of execution. RuntimeFailure when it fails.
+
+    model: the file's place, or its bytes; graph: whose nodes bear the names in it; batch: prepared pictures.
+    """
+    return _steps(_profile(model, batch, threads=threads), graph)
+
+
+def _profile(model: str | bytes, batch: NDArray[np.uint8], *, threads: int) -> list[dict[str, Any]]:
     """The events of some runs, after a few that are not counted."""
     with tempfile.TemporaryDirectory(prefix="eyespot-measure-") as folder:
         options = session_options(threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         try:
-            session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
             feed = {session.get_inputs()[0].name: batch}
             for _ in range(_WARM + _RUNS):
                 session.run(None, feed)
@@ -123,7 +132,7 @@ def _step(name: str, ms: float, args: Mapping[str, Any], graph: Graph) -> Step:
         stored = sum(math.prod(p.shape) for p in graph.parameters_of(layer)) * _ITEM[precision]
         weights = max(weights, stored)  # the runtime does not count those that it has packed for itself
     moved = int(args["activation_size"]) + int(args["output_size"])
-    return Step(name, op, ms, macs, moved, weights, precision)
+    return Step(name, layer.name if layer else None, op, ms, macs, moved, weights, precision)
 
 
 def _behind(name: str, graph: Graph) -> Node | None:

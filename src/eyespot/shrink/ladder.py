@@ -6,7 +6,7 @@ float network's, and holds if on other pictures, kept for evaluation, the loss i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -75,12 +75,16 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """What was tried, and the network of the first step that held, or of the best one."""
+    """What was tried, and the network of the first step that held, or of the best one.
+
+    fitter: what makes it of ``recipe``; None of a network that was fine-tuned since.
+    """
 
     steps: tuple[Step, ...]
     network: Quantized
     ready: Ready
     recipe: Recipe
+    fitter: Fitter | None
     found: Paired
     held: bool
 
@@ -122,14 +126,17 @@ def climb(
     limits: Limits = Limits(),
     limit: int = VNNI,
     tune: Tune | None = None,
+    integers: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Ladder:
     """Quantizes a float bundle's network; ``say`` is told what is tried.
 
-    limit: the largest magnitude of a weight (``quantize_fit.NO_VNNI`` for processors that add products in 16 bits).
-    tune: the last step; None leaves it out.
+    limit: the largest magnitude of a weight (``fit.NO_VNNI`` for processors that add products in 16 bits). tune: the
+    last step; None leaves it out. integers: no layer is left in float.
     """
-    return _Climber(bundle, calibration, evaluation, limits, limit, tune, say).climb()
+    climber = _Climber(bundle, calibration, evaluation, limits, limit, tune, say)
+    ways = (climber.correct, climber.equalize, climber.leave_float, climber.round, climber.each_range, climber.tune)
+    return climber.climb([way for way in ways if not (integers and way == climber.leave_float)])
 
 
 class _Climber:
@@ -154,9 +161,10 @@ class _Climber:
         self._steps: list[Step] = []
         self._best: Ladder | None = None
 
-    def climb(self) -> Ladder:
+    def climb(self, ways: Sequence[Callable[[Recipe], Recipe]]) -> Ladder:
+        """Ranges, then way after way until one holds."""
         recipe = self._ranges()
-        for change in (self._correct, self._equalize, self._leave_float, self._round, self._each_range, self._tune):
+        for change in ways:
             if self._done():
                 break
             recipe = change(recipe)
@@ -171,13 +179,13 @@ class _Climber:
         found = [self._divergence(self._fitter.fit(recipe)) for recipe in recipes]
         best = int(np.argmin(found))
         network = self._fitter.fit(recipes[best])
-        self._record(f"{WHOLE[best]} ranges", network, self._fitter.ready, recipes[best], found[best], kept=True)
+        self._record(f"{WHOLE[best]} ranges", network, self._fitter, recipes[best], found[best], kept=True)
         return recipes[best]
 
-    def _correct(self, recipe: Recipe) -> Recipe:
+    def correct(self, recipe: Recipe) -> Recipe:
         return self._try("bias correction", self._fitter, replace(recipe, corrected=True), recipe)
 
-    def _equalize(self, recipe: Recipe) -> Recipe:
+    def equalize(self, recipe: Recipe) -> Recipe:
         ready, places = equalize(self._fitter.ready, self._fitter.evidence.seen)
         if not places:
             return recipe
@@ -188,12 +196,12 @@ class _Climber:
             self._fitter = fitter
         return recipe
 
-    def _round(self, recipe: Recipe) -> Recipe:
+    def round(self, recipe: Recipe) -> Recipe:
         self._say("rounding")
         add_moments(self._fitter.ready, self._fitter.evidence, self._calibration)
         return self._try("rounding by answers", self._fitter, replace(recipe, rounded=True), recipe)
 
-    def _each_range(self, recipe: Recipe) -> Recipe:
+    def each_range(self, recipe: Recipe) -> Recipe:
         """Tensor by tensor, in order of execution, the way of choosing its range that brings the answers nearest."""
         self._say("ranges tensor by tensor")
         chosen = recipe
@@ -208,7 +216,7 @@ class _Climber:
                     least, chosen = found, tried
         return self._try("ranges tensor by tensor", self._fitter, chosen, recipe)
 
-    def _tune(self, recipe: Recipe) -> Recipe:
+    def tune(self, recipe: Recipe) -> Recipe:
         """Kept if answers to pictures that it did not learn from come nearer."""
         if self._tuner is None:
             return recipe
@@ -222,7 +230,7 @@ class _Climber:
         after = self._tuner(ready, before, self._calibration[:count], limit=self._limit, step=step)
         answers = (logits_of(probe_quantized(n, ready.preprocess), self._calibration) for n in (before, after))
         was, now = (divergence(self._float_calibration[count:], each[count:]) for each in answers)
-        self._record("quantisation-aware fine-tune", after, ready, recipe, now, kept=now < was)
+        self._record("quantisation-aware fine-tune", after, self._fitter, recipe, now, kept=now < was, tuned=True)
         return recipe
 
     def _nearness(self, recipe: Recipe) -> float:
@@ -231,7 +239,7 @@ class _Climber:
         network = self._fitter.fit(recipe)
         return divergence(answers, logits_of(probe_quantized(network, self._fitter.ready.preprocess), few))
 
-    def _leave_float(self, recipe: Recipe) -> Recipe:
+    def leave_float(self, recipe: Recipe) -> Recipe:
         """Leaves in float what then brings the answers nearest, one by one, while each does by a good deal."""
         self._say("sensitive layers")
         units = self._sensitive(recipe)[:_SHORTLIST]
@@ -262,25 +270,35 @@ class _Climber:
         network = fitter.fit(recipe)
         found = self._divergence(network, fitter.ready)
         kept = found < before
-        self._record(name, network, fitter.ready, recipe, found, kept=kept)
+        self._record(name, network, fitter, recipe, found, kept=kept)
         return recipe if kept else otherwise
 
     def _divergence(self, network: Quantized, ready: Ready | None = None) -> float:
         probe = probe_quantized(network, (ready or self._fitter.ready).preprocess)
         return divergence(self._float_calibration, logits_of(probe, self._calibration))
 
-    def _record(self, name: str, network: Quantized, ready: Ready, recipe: Recipe, found: float, *, kept: bool) -> None:
+    def _record(
+        self,
+        name: str,
+        network: Quantized,
+        fitter: Fitter,
+        recipe: Recipe,
+        found: float,
+        *,
+        kept: bool,
+        tuned: bool = False,
+    ) -> None:
         if not kept:
             self._steps.append(Step(name, found, False, None, False))
             return
         self._say(name)
-        after = logits_of(probe_quantized(network, ready.preprocess), self._evaluation.pixels)
+        after = logits_of(probe_quantized(network, fitter.ready.preprocess), self._evaluation.pixels)
         result = paired(self._float.argmax(1), after.argmax(1), self._evaluation.targets)
         held = self._limits.hold(result)
         self._steps.append(Step(name, found, True, result, held))
         best = self._best
         if best is None or held or self._limits.short(result) <= self._limits.short(best.found):
-            self._best = Ladder((), network, ready, recipe, result, held)
+            self._best = Ladder((), network, fitter.ready, recipe, None if tuned else fitter, result, held)
 
 
 class LayerNoise(NamedTuple):

@@ -37,6 +37,7 @@ from eyespot.shrink.ladder import (
     layer_noise,
     logits_of,
 )
+from eyespot.shrink.slow_layers import leave_slow
 from eyespot.shrink.timing import Timed, time_both
 
 _LIMITS = Limits()
@@ -49,7 +50,8 @@ class Wish:
 
     precision: 'int8'; 'int8-weights', 'float16' and 'bfloat16' only store so and compute in float32. calibrate,
     evaluate: pictures of each kind, the second at the most. any_processor: weights in 7 bits, for processors without
-    VNNI or its like. slower: write an int8 bundle that is slower here than the float one.
+    VNNI or its like. slower: write an int8 bundle that is slower here than the float one. integers: leave no layer in
+    float, neither for accuracy nor for speed, as processors without floating point need.
     """
 
     precision: str = "int8"
@@ -58,6 +60,7 @@ class Wish:
     evaluate: int = 1000
     any_processor: bool = False
     slower: bool = False
+    integers: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +210,11 @@ def _integers(
     say: Callable[[str], None],
 ) -> _Result:
     limit = NO_VNNI if wish.any_processor else VNNI
-    ladder: Ladder = climb(bundle, calibration, evaluation, limits=wish.limits, limit=limit, tune=tune, say=say)
+    ladder: Ladder = climb(
+        bundle, calibration, evaluation, limits=wish.limits, limit=limit, tune=tune, integers=wish.integers, say=say
+    )
+    if not wish.integers:
+        ladder = leave_slow(bundle, ladder, calibration, evaluation, limits=wish.limits, say=say)
     noise = tuple(layer_noise(ladder, calibration[:_NOISE_ON]))
     return _Result(ladder.network, ladder.ready, ladder.found, ladder.held, ladder.steps, noise)
 

@@ -183,7 +183,7 @@ def test_layers_in_float_are_named():
     network, _ = small_network()
     layers = [n.name for n in network.graph.nodes if n.op.kind == "conv2d"]
     small = quantized(network, Recipe(floats=frozenset(layers[3:5])))
-    with pytest.raises(ExportError, match=rf"{layers[3]} \(conv2d\).* compute in float32.*--max-drop"):
+    with pytest.raises(ExportError, match=rf"{layers[3]} \(conv2d\).* compute in float32.*--integers-only"):
         to_integer(small, network.preprocess)
     with pytest.raises(ExportError, match="compute in float32"):
         to_integer(store(network, "int8"), network.preprocess)

@@ -113,7 +113,7 @@ class _Lowering:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         raise ExportError(
             f"{', '.join(names[:_NAMED])}{more} compute in float32, which a program in integers cannot; quantize the "
-            "network again to int8 with a larger --max-drop, or export it to another format"
+            "network again to int8 with --integers-only, or export it to another format"
         )
 
     def _needed(self, output: str) -> tuple[Step, ...]:
