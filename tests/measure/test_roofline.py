@@ -81,6 +81,7 @@ def test_a_profile_is_read_by_node(tiny):
     fused, reorder, quantized = _steps(events, graph)
     macs = conv.op.macs(graph.input_shapes(conv), conv.shape)
     assert (fused.name, fused.macs, fused.ms, fused.precision) == ("stem.act", macs, 0.02, "float32")
+    assert (fused.layer, reorder.layer, quantized.layer) == ("stem.conv", None, "stem.conv")
     assert (reorder.name, reorder.macs, reorder.moved_bytes, reorder.weight_bytes) == ("ReorderOutput", 0, 150, 7)
     assert (quantized.macs, quantized.precision) == (macs, "int8")
     assert fused.weight_bytes == 4 * quantized.weight_bytes == 4 * math.prod(graph.parameters["stem.conv.weight"].shape)

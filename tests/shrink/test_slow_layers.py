@@ -37,7 +37,7 @@ def profiles(monkeypatch, bundle):
     def say(in_float, in_int8):
         def kernels(model, graph, picture, *, threads):
             times = in_float if model == bundle.model.read_bytes() else in_int8
-            return [Kernel(name, name, "Conv", ms, 1000, 0, 0, "float32") for name, ms in times.items()]
+            return [Kernel(name, "Conv", ms, 1000, 0, 0, "float32", name) for name, ms in times.items()]
 
         monkeypatch.setattr(slow_layers, "kernels", kernels)
 

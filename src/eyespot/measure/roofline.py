@@ -61,13 +61,13 @@ class Step(NamedTuple):
     """One kernel of the runtime: its median time and what it had to do. layer: the convolution or linear one in it."""
 
     name: str
-    layer: str | None
     op: str
     ms: float
     macs: int
     moved_bytes: int
     weight_bytes: int
     precision: str
+    layer: str | None = None
 
 
 def _layer(step: Step, peak: Peak, total: float, network_bytes: int) -> Layer:
@@ -132,7 +132,7 @@ def _step(name: str, ms: float, args: Mapping[str, Any], graph: Graph) -> Step:
         stored = sum(math.prod(p.shape) for p in graph.parameters_of(layer)) * _ITEM[precision]
         weights = max(weights, stored)  # the runtime does not count those that it has packed for itself
     moved = int(args["activation_size"]) + int(args["output_size"])
-    return Step(name, layer.name if layer else None, op, ms, macs, moved, weights, precision)
+    return Step(name, op, ms, macs, moved, weights, precision, layer.name if layer else None)
 
 
 def _behind(name: str, graph: Graph) -> Node | None:
