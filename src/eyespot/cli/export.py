@@ -14,7 +14,7 @@ from eyespot.cli import terminal
 
 if TYPE_CHECKING:
     from eyespot.export.export import Exported
-    from eyespot.export.formats import Writer
+    from eyespot.export.formats import QuantizedWriter, Writer
     from eyespot.export.proof import Proof
 
 
@@ -78,11 +78,12 @@ def command(
         agreement=usual.agreement if min_agreement is None else min_agreement / 100,
         drop=max_drop / 100,
     )
+    tower = _tower() if format.from_tower else (None, None)
     try:
         shown = pictures_of(data, opened, most=pictures, say=_say) if data else None
         done = export(
             opened, to, out, pictures=shown, threads=threads, seconds=seconds, budget=budget, facts=facts,
-            writer=_tower() if format.from_tower else None, replace=replace, say=_say,
+            writer=tower[0], quantized_writer=tower[1], replace=replace, say=_say,
         )  # fmt: skip
     finally:
         _say("")
@@ -95,15 +96,15 @@ def command(
     return 0
 
 
-def _tower() -> Writer:
-    """The one writer that needs torch."""
+def _tower() -> tuple[Writer, QuantizedWriter]:
+    """The writers that need torch, of float32 and of 8 bits."""
     from eyespot.errors import MissingExtra
 
     try:
-        from eyespot.learn.executorch import to_executorch
+        from eyespot.learn.executorch import quantized_to_executorch, to_executorch
     except ModuleNotFoundError:
         raise MissingExtra("--to executorch", "executorch") from None
-    return to_executorch
+    return to_executorch, quantized_to_executorch
 
 
 def _facts(to: str, board: str | None, cc: str | None) -> Callable[[Path], Mapping[str, object]] | None:

@@ -20,7 +20,7 @@ from eyespot.bundle.store import GOLDENS, Bundle
 from eyespot.core.labels import Labels
 from eyespot.data.layout import LISTING
 from eyespot.errors import ExportError, PictureError, UsageError
-from eyespot.export.formats import Budget, Files, Format, Writer, find_format
+from eyespot.export.formats import Budget, Files, Format, QuantizedWriter, Writer, find_format
 from eyespot.export.proof import Proof, Shown, prove
 from eyespot.image.prepare import decode_and_prepare
 from eyespot.run.pictures import SUFFIXES, read_bytes, walk
@@ -72,6 +72,7 @@ def export(
     seconds: float = 1.0,
     budget: Budget | None = None,
     writer: Writer | None = None,
+    quantized_writer: QuantizedWriter | None = None,
     facts: Callable[[Path], Mapping[str, object]] | None = None,
     replace: bool = False,
     say: Callable[[str], None] = lambda _: None,
@@ -79,16 +80,17 @@ def export(
     """Writes the folder ``out``, whole or not at all: the format's files, labels, pixels' contract, goldens, an example
     program and the report.
 
-    pictures: run beside the bundle's goldens. seconds: of timing; 0: none. budget: None is the format's own. writer:
-    writes a float network in the place of the format's writer; the torch tower hands its own over so. facts: finds what
-    the report says of the written folder, in the place of the format's. ``say`` is told what is done. ExportError when
-    the answers lie too far from the source's; UsageError for a place that is taken or a precision that the format has
-    not; MissingExtra without its runtime.
+    pictures: run beside the bundle's goldens. seconds: of timing; 0: none. budget: None is the format's own. writer,
+    quantized_writer: write a network in float32 and in 8 bits in the place of the format's own; the torch tower hands
+    its over so. facts: finds what the report says of the written folder, in the place of the format's. ``say`` is told
+    what is done. ExportError when the answers lie too far from the source's; UsageError for a place that is taken or a
+    precision that the format has not; MissingExtra without its runtime.
     """
     format = find_format(to)
     format.needs()
     check_place(out, replace=replace)
-    files, precision, notes = _write(bundle, format, writer, say)
+    say("writing")
+    files, precision, notes = _write(bundle, format, writer or format.float32, quantized_writer or format.int8)
     finding = facts or format.facts
     if format.open is None:
         notes += (format.unproven,)
@@ -190,7 +192,7 @@ def _plain(data: Path) -> list[str] | None:
 
 
 def _write(
-    bundle: Bundle, format: Format, writer: Writer | None, say: Callable[[str], None]
+    bundle: Bundle, format: Format, writer: Writer | None, quantized_writer: QuantizedWriter | None
 ) -> tuple[Files, str, tuple[str, ...]]:
     """(the format's files, the precision that they have, notes)."""
     card = bundle.card
@@ -201,23 +203,21 @@ def _write(
         "preprocess": json.dumps(card.preprocess.to_json()),
         "labels": lines_of(bundle.labels),
     }
-    say("writing")
     notes = format.notes
     if card.precision == "int8" or (card.precision != "float32" and format.stores):
-        if format.int8 is None:
+        if quantized_writer is None:
             raise UsageError(
                 f"{card.name} is in 8 bits, which eyespot does not write as {format.name}; export the float bundle "
                 f"{card.parent or 'that it was made of'}, or choose another format"
             )
-        written = format.int8(bundle.quantized(), preprocess=card.preprocess, metadata=metadata)
+        written = quantized_writer(bundle.quantized(), preprocess=card.preprocess, metadata=metadata)
         return format.files_of(written), card.precision, notes
     if card.precision != "float32":
         notes += (f"the bundle stores its weights as {card.precision}; here they are float32",)
-    write = writer or format.float32
-    if write is None:
+    if writer is None:
         raise UsageError(f"{format.name} has no float32; quantize {card.name} first: `eyespot quantize`")
     graph = card.graph.inference()
-    written = write(graph, bundle.weights(), preprocess=card.preprocess, metadata=metadata)
+    written = writer(graph, bundle.weights(), preprocess=card.preprocess, metadata=metadata)
     return format.files_of(written), "float32", notes
 
 

@@ -87,13 +87,13 @@ _C_INT8 = Budget(1e-1, 0.95)
 class Format:
     """One row. title: the runtime's own name; model: the file that the session opens.
 
-    float32, int8: None where the format has no such thing, or (``from_tower``) where its writer lives in the torch
-    tower and is handed over by the verb. open: None where it cannot run on this kind of machine; ``unproven`` then says
-    why, and ``check`` what of the written file is not the bundle's. inside: None where the runtime shows no tensors but
-    the outputs. example: its text in ``examples/`` and the name that it gets in the folder. extra, module: what brings
-    the runtime, and the module that shows it is there. facts: what else the report says of the written folder. stores:
-    whether ``int8`` also writes networks whose weights are only stored in fewer bits; where not, they are written in
-    float32.
+    float32, int8: None where the format has no such thing, or (``from_tower``) where its writers live in the torch
+    tower and are handed over by the verb. open: None where it cannot run on this kind of machine; ``unproven`` then
+    says why, and ``check`` what of the written file is not the bundle's. inside: None where the runtime shows no
+    tensors but the outputs. example: its text in ``examples/`` and the name that it gets in the folder. extra, module:
+    what brings the runtime, and the module that shows it is there. facts: what else the report says of the written
+    folder. stores: whether ``int8`` also writes networks whose weights are only stored in fewer bits; where not, they
+    are written in float32.
     """
 
     name: str

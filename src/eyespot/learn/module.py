@@ -192,15 +192,18 @@ def _activation(layer: Layer, x: Tensor) -> Tensor:
 
 def _max_pool(layer: Layer, x: Tensor) -> Tensor:
     op = _op(layer, ops.MaxPool)
-    if any(op.padding):  # torch itself pads by half a kernel at most; F.pad by any amount
-        x = F.pad(x, _sides(op.padding), value=-math.inf)
-    return F.max_pool2d(x, op.kernel, op.stride)
+    top, left, bottom, right = op.padding
+    if (top, left) == (bottom, right) and 2 * top <= op.kernel[0] and 2 * left <= op.kernel[1]:  # as far as torch pads
+        return F.max_pool2d(x, op.kernel, op.stride, (top, left))
+    return F.max_pool2d(F.pad(x, _sides(op.padding), value=-math.inf), op.kernel, op.stride)
 
 
 def _avg_pool(layer: Layer, x: Tensor) -> Tensor:
     op = _op(layer, ops.AvgPool)
+    if not any(op.padding):
+        return F.avg_pool2d(x, op.kernel, op.stride)
     mean = F.avg_pool2d(F.pad(x, _sides(op.padding)), op.kernel, op.stride)
-    if op.count_padding or not any(op.padding):
+    if op.count_padding:
         return mean
     inside = F.pad(torch.ones_like(x[:1, :1]), _sides(op.padding))
     return mean / F.avg_pool2d(inside, op.kernel, op.stride)
