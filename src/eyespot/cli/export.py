@@ -78,7 +78,7 @@ def command(
         agreement=usual.agreement if min_agreement is None else min_agreement / 100,
         drop=max_drop / 100,
     )
-    tower = _tower() if format.from_tower else (None, None)
+    tower = tower_writers() if format.from_tower else (None, None)
     try:
         shown = pictures_of(data, opened, most=pictures, say=_say) if data else None
         done = export(
@@ -96,7 +96,7 @@ def command(
     return 0
 
 
-def _tower() -> tuple[Writer, QuantizedWriter]:
+def tower_writers() -> tuple[Writer, QuantizedWriter]:
     """The writers that need torch, of float32 and of 8 bits."""
     from eyespot.errors import MissingExtra
 
