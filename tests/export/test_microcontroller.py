@@ -100,7 +100,8 @@ def test_boards(written):
     for board in boards():
         assert 16 <= board.ram < board.flash <= 16384
         assert 16 <= board.mhz <= 1000
-        assert "data sheet" in board.source or "specification" in board.source or "page" in board.source
+        documents = ("data sheet", "specifications", "hardware description", "guide", "ST RM0", "board file")
+        assert any(document in board.source for document in documents), board.name
     small, large = find_board("blue-pill"), find_board("nucleo-h743zi")
     assert facts(folder, board=small)["fits"] is False
     found = facts(folder, board=large, command=compiler()[0])
