@@ -14,7 +14,7 @@ from eyespot.errors import EyespotError
 
 VERBS = (
     "choose", "classify", "data", "evaluate", "export", "export-weights", "fetch", "import", "measure", "models",
-    "pack", "quantize", "scale", "show", "train", "unpack", "verify",
+    "pack", "prune", "quantize", "scale", "show", "train", "unpack", "verify",
 )  # fmt: skip
 
 

@@ -151,8 +151,8 @@ def _print(report: Shrunk) -> None:
     timed = report.timed
     rows = [
         ["", "before", "after", "", "95 % interval"],
-        ["top-1 %", f"{100 * found.before:.2f}", f"{100 * found.after:.2f}", _points(-found.drop), _ends(-high, -low)],
-        ["ms", f"{timed.before:.2f}", f"{timed.after:.2f}", f"× {timed.ratio.value:.2f}", _times(timed)],
+        ["top-1 %", f"{100 * found.before:.2f}", f"{100 * found.after:.2f}", points(-found.drop), ends(-high, -low)],
+        ["ms", f"{timed.before:.2f}", f"{timed.after:.2f}", f"× {timed.ratio.value:.2f}", times(timed)],
         ["MB", *(f"{size / 1e6:.2f}" for size in report.sizes), f"× {report.sizes[1] / report.sizes[0]:.2f}", ""],
     ]
     click.echo(terminal.table(rows, right=(1, 2, 3)))
@@ -175,8 +175,13 @@ def _steps(report: Shrunk) -> str:
         if step.found is None:
             row += ["", "", "", "no nearer, left out"]
         else:
-            ends = _ends(*step.found.drop_interval)
-            row += [_points(step.found.drop), ends, f"{100 * step.found.agreement:.1f}", "holds" if step.held else ""]
+            interval = ends(*step.found.drop_interval)
+            row += [
+                points(step.found.drop),
+                interval,
+                f"{100 * step.found.agreement:.1f}",
+                "holds" if step.held else "",
+            ]
         rows.append(row)
     return terminal.table(rows, right=(1, 2, 4))
 
@@ -188,14 +193,17 @@ def _noise(report: Shrunk) -> str:
     return terminal.table(rows, right=(1,))
 
 
-def _times(timed: Timed) -> str:
+def times(timed: Timed) -> str:
+    """The interval of a ratio of times, and the threads."""
     interval = "" if timed.ratio.interval is None else "× {:.2f} … {:.2f}".format(*timed.ratio.interval)
     return f"{interval}, {timed.threads} {'thread' if timed.threads == 1 else 'threads'}".removeprefix(", ")
 
 
-def _points(share: float) -> str:
+def points(share: float) -> str:
+    """A difference of shares, in points."""
     return f"{100 * share:+.2f}"
 
 
-def _ends(low: float, high: float) -> str:
+def ends(low: float, high: float) -> str:
+    """An interval of such differences."""
     return f"{100 * low:+.2f} … {100 * high:+.2f}"

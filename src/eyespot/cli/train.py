@@ -13,6 +13,8 @@ import click
 from eyespot.cli import terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from eyespot.learn.run import Run
 
 
@@ -109,6 +111,16 @@ def _resume(run: Path, settings: tuple[str, ...], watch: Any) -> Run:
 
 def _watch(*, as_json: bool) -> Any:
     """A watch that shows bars and lines on a terminal, or prints events as JSON lines."""
+    return shown(
+        lambda record: json.dumps(record, ensure_ascii=False) if as_json else told(record), skipped=not as_json
+    )
+
+
+def shown(line: Callable[[dict[str, Any]], str | None], *, skipped: bool = True) -> Any:
+    """A watch that shows bars, and prints what ``line`` says of each event; on stderr what was skipped, if ``skipped``.
+
+    Its ``clear`` takes the last bar away, ``heard`` says whether there was an event.
+    """
     from eyespot.learn.events import Watch
 
     class Shown(Watch):
@@ -119,7 +131,7 @@ def _watch(*, as_json: bool) -> Any:
             self._progress: terminal.Progress | None = None
 
         def stage(self, title: str, total: int, done: int = 0) -> None:
-            self._clear()
+            self.clear()
             self._progress = terminal.Progress(total or None, done=done, unit="pictures", title=title)
 
         def step(self, count: int = 1) -> None:
@@ -128,17 +140,16 @@ def _watch(*, as_json: bool) -> Any:
 
         def event(self, record: dict[str, Any]) -> None:
             self.heard = True
-            self._clear()
-            if as_json:
-                click.echo(json.dumps(record, ensure_ascii=False))
-            elif (text := told(record)) is not None:
-                click.echo(text, err=record["event"] == "skipped")
+            self.clear()
+            if (text := line(record)) is not None:
+                click.echo(text, err=skipped and record["event"] == "skipped")
 
         def note(self, text: str) -> None:
-            self._clear()
+            self.clear()
             click.echo(text, err=True)
 
-        def _clear(self) -> None:
+        def clear(self) -> None:
+            """No bar."""
             if self._progress is not None:
                 self._progress.clear()
             self._progress = None
