@@ -170,6 +170,13 @@ def test_wrong_answers_on_pictures_are_refused(tiny, tmp_path):
         export(tiny, "onnx", tmp_path / "out", pictures=shown, budget=budget, writer=shuffled)
 
 
+def test_the_picture_in_the_middle_has_a_budget_too(tiny, tmp_path):
+    budget = find_format("onnx").budgets[0]._replace(middle=1e-12)
+    with pytest.raises(ExportError, match="of their range in every other picture"):
+        export(tiny, "onnx", tmp_path / "out", budget=budget)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_quantized_source_is_held_to_its_integers(tiny_int8, tmp_path, monkeypatch):
     """A few pictures are answered in numpy; the rest by ONNX Runtime only where it answered those alike."""
     make_pictures(tmp_path / "pictures", 4)
@@ -180,7 +187,7 @@ def test_a_quantized_source_is_held_to_its_integers(tiny_int8, tmp_path, monkeyp
     assert part.proof.pictures == whole.proof.pictures == 6
     assert part.proof.error <= whole.proof.error
     monkeypatch.setattr(proof, "INT8", proof.INT8._replace(logits=-1.0))
-    with pytest.raises(ExportError, match="itself, on ONNX Runtime, differs from its integers by"):
+    with pytest.raises(ExportError, match="what its integers mean: logits differ by"):
         export(tiny_int8, "onnx", tmp_path / "none", pictures=shown, seconds=0)
     assert not (tmp_path / "none").exists()
 

@@ -75,6 +75,7 @@ def command(
     usual = format.budgets[opened.card.precision == "int8"]
     budget = usual._replace(
         logits=usual.logits if max_error is None else max_error,
+        middle=usual.middle if max_error is None else None,
         agreement=usual.agreement if min_agreement is None else min_agreement / 100,
         drop=max_drop / 100,
     )

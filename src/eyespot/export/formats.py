@@ -58,17 +58,21 @@ class Budget(NamedTuple):
 
     logits: the largest error, as a share of the source's range. agreement: the share of labels that must be the same,
     asked from twenty pictures on. drop: of top-1, as a share; more is refused when the drop's interval excludes zero.
+    middle: the median of the pictures' largest errors; None where that is not asked.
     """
 
     logits: float
     agreement: float
     drop: float = 0.005
+    middle: float | None = None
 
 
 # Another order of float32 sums, up to fifty layers of it (measured: 1e-6 to 2e-5), as `eyespot verify` allows.
 FLOAT32 = Budget(1e-4, 0.99)
 # The same integers in other kernels: a sum between two levels may go to either, and what follows takes the step along.
-INT8 = Budget(2e-2, 0.95)
+# That is rare where all is integers and common behind a layer in float (measured on six networks, 102 pictures each:
+# most answers the same to 1e-6, one by 4e-2), so the farthest picture may lie farther away than the one in the middle.
+INT8 = Budget(1e-1, 0.95, middle=2e-2)
 # OpenVINO moves and merges the roundings between layers (measured on six networks: 3e-3 to 5e-2 of the range,
 # and 97 to 100 % of the labels).
 _OPENVINO_INT8 = Budget(1e-1, 0.95)
