@@ -77,6 +77,8 @@ def test_on_a_terminal_and_what_is_done_with_the_result(place, tmp_path):
     for verb in (
         ["verify", tmp_path / "half"],
         ["show", tmp_path / "half"],
+        ["evaluate", tmp_path / "half", place / "leaves"],
+        ["measure", tmp_path / "half", "--quick"],
         ["classify", picture, "--model", tmp_path / "half"],
         ["quantize", tmp_path / "half", "--data", place / "more", "--out", tmp_path / "h", "--precision", "float16",
          "--calibrate", 10, "--max-drop", 100, "--min-agreement", 0],

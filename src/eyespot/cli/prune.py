@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eyespot.cli import terminal
-from eyespot.cli.quantize import ends, points, times
+from eyespot.cli.quantize import close, ends, points, times
 from eyespot.cli.train import load_torch, shown
 
 if TYPE_CHECKING:
@@ -93,16 +92,7 @@ def command(
         return 130
     finally:
         watch.clear()
-    if json_wanted:
-        click.echo(json.dumps(report.to_json(), ensure_ascii=False))
-    else:
-        _print(report)
-    for error in report.unreadable:
-        click.echo(f"not counted: {error}", err=True)
-    if report.bundle is None:
-        click.echo(f"eyespot: no bundle was written: {report.why}", err=True)
-        return 1
-    return 0
+    return close(report, as_json=json_wanted, show=lambda: _print(report))
 
 
 def _told(record: dict[str, Any]) -> str | None:

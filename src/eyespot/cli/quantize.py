@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eyespot.lower.int8.plan import Ready
     from eyespot.lower.int8.quantized import Quantized
     from eyespot.shrink.ladder import Tune
+    from eyespot.shrink.prune import Pruned
     from eyespot.shrink.quantize import Shrunk
     from eyespot.shrink.timing import Timed
 
@@ -104,10 +105,15 @@ def command(
     labelled = examples(data, opened.labels)
     report = quantize(opened, labelled, place, wish=wish, replace=replace, tune=tune, untuned=untuned, say=_say)
     _say("")
-    if as_json or not sys.stdout.isatty():
+    return close(report, as_json=as_json or not sys.stdout.isatty(), show=lambda: _print(report))
+
+
+def close(report: Shrunk | Pruned, *, as_json: bool, show: Callable[[], None]) -> int:
+    """Prints a report, as JSON or by ``show``, and what a person must know beside it; gives the exit code."""
+    if as_json:
         click.echo(json.dumps(report.to_json(), ensure_ascii=False))
     else:
-        _print(report)
+        show()
     for error in report.unreadable:
         click.echo(f"not counted: {error}", err=True)
     if report.bundle is None:

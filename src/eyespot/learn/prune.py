@@ -376,9 +376,10 @@ def _deliver(job: _Job, report: Pruned, best: Bundle, out: Path, *, replace_bund
         lost = f"it loses {100 * report.found.drop:.2f} points, {100 * allowed:g} were allowed"
         return replace(report, why=f"{lost}; what there is stays in {best.path}")
     held = job.material.held[-1]
-    data = f"{Path(job.run.facts.data).name}, {held.name} part, {report.found.pictures:,} pictures"
+    name = Path(job.run.facts.data).name
+    data = f"{name}, {held.name} part, {report.found.pictures:,} pictures"
     share = report.costs[1].macs / report.costs[0].macs
-    source = f"eyespot prune {version('eyespot')}: {share:.2f} of the MACs of {report.model}, fine-tuned on {data}"
+    source = f"eyespot prune {version('eyespot')}: {share:.2f} of the MACs of {report.model}, fine-tuned on {name}"
     card = pruned_card(job.bundle.card, best.card.graph, source=source)
     card = measured(card, report.found, data=data, temperature=best.card.temperature)
     written = build(out, card, weights=best.weights(), labels=job.labels, replace=replace_bundle)
