@@ -1,7 +1,9 @@
-"""Graph → Core ML: an ML program of coremltools' builder, float32, as a .mlpackage; and what can be checked of it here.
+"""Quantized, or a float network → Core ML: an ML program of coremltools' builder, as a .mlpackage.
 
-Core ML runs on Apple's systems only. Here the written package is read again: every layer must be there with its shape,
-and every weight must be the network's.
+In 8 bits its weights are integers behind ``constexpr_affine_dequantize``, and values are rounded by ``quantize`` and
+``dequantize``. Core ML says of an operation on integers ``dequantize → operation → quantize`` and may join the three;
+so what ``lower/int8/to_onnx.py`` lets work on levels as they are stands between the two here. Both came with iOS 17 and
+macOS 14, which run on every iPhone since 2018. iOS 18 only added scales for blocks of a weight; ours are per channel.
 """
 
 from __future__ import annotations
@@ -18,18 +20,23 @@ from typing import Any
 
 import numpy as np
 
-from eyespot.bundle.store import Bundle
 from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import ExportError
-from eyespot.lower.numpy_ops import Array
+from eyespot.lower.int8.quantized import Quantized, as_float32, rectifies
 from eyespot.lower.reparam import reparam
 from eyespot.lower.tensors import Weights
 
 PACKAGE = "model.mlpackage"
-_PIXELS, _LOGITS = "pixels", "logits"
-_WEIGHTED = (ops.Conv2d, ops.ConvTranspose2d, ops.Linear)
+PIXELS, LOGITS = "pixels", "logits"
+SCALED, CENTRED = "pixels.scaled", "pixels.centred"
+# What a program must go through, and nothing that changes a number: of coremltools' usual passes, one makes the
+# normalisation of pixels a batch norm with an epsilon of 1e-5, and one gives sums in 8 bits scales of its own.
+_PASSES = (
+    "common::update_output_dtypes", "common::sanitize_input_output_names", "common::add_conv_transpose_output_shape",
+    "common::dedup_op_and_var_names", "common::dead_code_elimination",
+)  # fmt: skip
 
 
 def to_coreml(
@@ -43,21 +50,35 @@ def to_coreml(
 
     ``metadata`` is its user-defined metadata. ExportError when coremltools refuses the network.
     """
-    graph, folded = reparam(graph, weights)
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
+    return quantized_to_coreml(float_network(graph, weights), preprocess=preprocess, metadata=metadata)
+
+
+def quantized_to_coreml(
+    network: Quantized,
+    *,
+    preprocess: Preprocess,
+    metadata: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, bytes]:
+    """As ``to_coreml``, on the network's own grids and with its integers, float32 between them; from iOS 17 and macOS
+    14 on, or 16 and 13 when only weights are stored in fewer bits.
+
+    bfloat16, which Core ML has not, becomes float32. ExportError when coremltools refuses the network.
+    """
+    with quiet(), tempfile.TemporaryDirectory() as folder:
         try:
             import coremltools
 
-            program = _program(graph, folded, preprocess)
+            oldest = coremltools.target.iOS17 if network.grids else coremltools.target.iOS16
             layout = coremltools.colorlayout.BGR if preprocess.channels == "bgr" else coremltools.colorlayout.RGB
-            image = coremltools.ImageType(name=_PIXELS, shape=(1, *graph.input), color_layout=layout)
+            image = coremltools.ImageType(name=PIXELS, shape=(1, *network.graph.input), color_layout=layout)
             model = coremltools.convert(
-                program,
+                _program(network, preprocess, oldest),
                 convert_to="mlprogram",
                 inputs=[image],
                 compute_precision=coremltools.precision.FLOAT32,
-                minimum_deployment_target=coremltools.target.iOS16,
+                minimum_deployment_target=oldest,
                 skip_model_load=True,
+                pass_pipeline=coremltools.PassPipeline(list(_PASSES), "eyespot"),
             )
             model.license = metadata.get("licence", "")
             model.user_defined_metadata.update(metadata)
@@ -72,81 +93,109 @@ def to_coreml(
         }
 
 
-def differs(package: Path, bundle: Bundle) -> str:
-    """What of a written package is not the bundle's network, in words; empty when all layers and weights are."""
-    graph, weights = reparam(bundle.card.graph, bundle.weights())
-    with _quiet():
-        import coremltools
-
-        model = coremltools.models.MLModel(str(package), skip_model_load=True)
-        main = model.get_spec().mlProgram.functions["main"]
-        stored = coremltools.optimize.coreml.get_weights_metadata(model, weight_threshold=1)
-    shapes = {}
-    for operation in main.block_specializations[main.opset].operations:
-        for output in operation.outputs:
-            axes = output.type.tensorType.dimensions
-            shapes[output.name] = tuple(axis.constant.size for axis in axes)
-    for node in graph.nodes:
-        own = _plain_name(_LOGITS if node.name in graph.outputs else node.name)
-        name = next((name for name in (own, f"{own}_has_output_shape") if name in shapes), None)
-        if name is None:
-            if isinstance(node.op, _WEIGHTED):
-                return f"the layer {node.name} is missing"
-            continue  # joined with another by coremltools
-        if shapes[name] != (1, *node.shape):
-            return f"{node.name} gives {shapes[name]}, the network's {(1, *node.shape)}"
-        weight = weights.get(f"{node.name}.weight")
-        if isinstance(node.op, _WEIGHTED) and weight is not None:
-            kept = [each.val for key, each in stored.items() if key.startswith((f"{own}_weight", f"{name}_weight"))]
-            if not any(np.array_equal(each.reshape(-1), weight.reshape(-1)) for each in kept):
-                return f"the weights of {node.name} are not the network's"
-    return ""
+def float_network(graph: Graph, weights: Weights) -> Quantized:
+    """What is written of a float network: folded, with parallel branches made one, and nothing rounded."""
+    graph, folded = reparam(graph, weights)
+    return Quantized(graph, {}, folded)
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """What coremltools makes of a name: letters, digits and underscores."""
     return "".join(sign if sign.isalnum() else "_" for sign in name)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """coremltools draws progress bars on standard error, and warns of packages that it might use."""
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def _program(graph: Graph, weights: Mapping[str, Array], preprocess: Preprocess) -> Any:
-    import coremltools
-    from coremltools.converters.mil import Builder
+def channel_axis(op: ops.Op) -> int:
+    """The axis of a weight's output channels."""
+    return 1 if isinstance(op, ops.ConvTranspose2d) else 0
 
-    inputs = [Builder.TensorSpec(shape=(1, *graph.input))]
+
+def _program(network: Quantized, preprocess: Preprocess, oldest: Any) -> Any:
+    from coremltools.converters.mil import Builder
 
     def build(pixels: Any) -> Any:
         multiplier, offset = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in preprocess.affine())
-        scaled = Builder.mul(x=pixels, y=multiplier, name="pixels.scaled")
-        values: dict[str, Any] = {INPUT: Builder.add(x=scaled, y=offset, name="pixels.centred")}
-        for node in graph.nodes:
-            tensors = {p.name[len(node.name) + 1 :]: weights[p.name] for p in graph.parameters_of(node)}
-            name = _LOGITS if node.name in graph.outputs else node.name
-            values[node.name] = _node(Builder, node, name, [values[i] for i in node.inputs], tensors)
-        return values[graph.outputs[0]]
+        scaled = Builder.mul(x=pixels, y=multiplier, name=SCALED)
+        writer = _Writer(Builder, network, Builder.add(x=scaled, y=offset, name=CENTRED))
+        for node in network.graph.nodes:
+            writer.node(node)
+        return writer.values[network.graph.outputs[0]]
 
     # The builder takes the names of its inputs from the function's own.
-    return Builder.program(input_specs=inputs, opset_version=coremltools.target.iOS16)(build)
+    inputs = [Builder.TensorSpec(shape=(1, *network.graph.input))]
+    return Builder.program(input_specs=inputs, opset_version=oldest)(build)
 
 
-def _node(mb: Any, node: Node, name: str, inputs: list[Any], tensors: Mapping[str, Array]) -> Any:  # noqa: PLR0912 (one case per op)
+class _Writer:
+    """Writes node by node. values: what readers of a name see, float32, rounded where the name has a grid."""
+
+    def __init__(self, mb: Any, network: Quantized, centred: Any) -> None:
+        self._mb = mb
+        self._network = network
+        self.values = {INPUT: self._rounded(INPUT, centred)}
+
+    def node(self, node: Node) -> None:
+        name, grids = node.name, self._network.grids
+        inputs = [self.values[i] for i in node.inputs]
+        if name in grids and rectifies(node.op, grids[name]) and node.inputs[0] not in grids:
+            made = inputs[0]  # rounding to the grid is all that is left to do
+        else:
+            last = name in self._network.graph.outputs and name not in grids
+            made = _node(self._mb, node, LOGITS if last else name, inputs, self._tensors(node))
+        self.values[name] = self._rounded(name, made)
+
+    def _rounded(self, name: str, value: Any) -> Any:
+        grid = self._network.grids.get(name)
+        if grid is None:
+            return value
+        scale, zero = np.float32(grid.scale), np.uint8(grid.zero)
+        levels = self._mb.quantize(input=value, scale=scale, zero_point=zero, output_dtype="uint8", name=f"{name}.q")
+        last = name in self._network.graph.outputs
+        return self._mb.dequantize(input=levels, scale=scale, zero_point=zero, name=LOGITS if last else f"{name}.dq")
+
+    def _tensors(self, node: Node) -> dict[str, Any]:
+        """The node's parameters by their short names, as constants in the types that they are stored in."""
+        network, tensors = self._network, {}
+        for parameter in network.graph.parameters_of(node):
+            tensor, short = network.tensors[parameter.name], parameter.name[len(node.name) + 1 :]
+            if tensor.dtype == np.int8:
+                scale = network.weight_scale(node.name)
+                tensors[short] = self._mb.constexpr_affine_dequantize(
+                    quantized_data=tensor,
+                    scale=scale,
+                    zero_point=np.zeros(len(scale), np.int8),
+                    axis=np.int32(channel_axis(node.op)),
+                    name=f"{node.name}.{short}",
+                )
+            elif tensor.dtype == np.float16:
+                tensors[short] = self._mb.constexpr_cast(
+                    source_val=tensor, output_dtype="fp32", name=f"{node.name}.{short}"
+                )
+            else:
+                # Core ML knows no biases in int32: these are what they stand for.
+                step = network.bias_scale(node.name) if tensor.dtype == np.int32 else np.float32(1)
+                tensors[short] = as_float32(tensor) * step
+        return tensors
+
+
+def _node(mb: Any, node: Node, name: str, inputs: list[Any], tensors: Mapping[str, Any]) -> Any:  # noqa: PLR0912 (one case per op)
     x, rank = inputs[0], len(node.shape)
     bias = {"bias": tensors["bias"]} if "bias" in tensors else {}
     match node.op:
         case ops.Conv2d() as op:
             y = mb.conv(
-                x=x, weight=tensors["weight"], **bias, **_window(op), dilations=list(op.dilation), groups=op.groups,
+                x=x, weight=tensors["weight"], **bias, **window(op), dilations=list(op.dilation), groups=op.groups,
                 name=name,
             )  # fmt: skip
         case ops.ConvTranspose2d() as op:
-            y = mb.conv_transpose(x=x, weight=tensors["weight"], **bias, **_window(op), name=name)
+            y = mb.conv_transpose(x=x, weight=tensors["weight"], **bias, **window(op), name=name)
         case ops.Linear():
             y = mb.linear(x=x, weight=tensors["weight"], **bias, name=name)
         case ops.BatchNorm() as op:
@@ -157,11 +206,11 @@ def _node(mb: Any, node: Node, name: str, inputs: list[Any], tensors: Mapping[st
         case ops.Activation() as op:
             y = _activation(mb, op, x, name)
         case ops.MaxPool() as op:
-            y = mb.max_pool(x=x, kernel_sizes=list(op.kernel), **_window(op), name=name)
+            y = mb.max_pool(x=x, kernel_sizes=list(op.kernel), **window(op), name=name)
         case ops.AvgPool() as op:
             inside = not op.count_padding
             y = mb.avg_pool(
-                x=x, kernel_sizes=list(op.kernel), **_window(op), exclude_padding_from_average=inside, name=name
+                x=x, kernel_sizes=list(op.kernel), **window(op), exclude_padding_from_average=inside, name=name
             )
         case ops.GlobalAvgPool():
             y = mb.reduce_mean(x=x, axes=[2, 3], keep_dims=True, name=name)
@@ -197,7 +246,8 @@ def _node(mb: Any, node: Node, name: str, inputs: list[Any], tensors: Mapping[st
     return y
 
 
-def _window(op: ops.Conv2d | ops.ConvTranspose2d | ops.MaxPool | ops.AvgPool) -> dict[str, Any]:
+def window(op: ops.Conv2d | ops.ConvTranspose2d | ops.MaxPool | ops.AvgPool) -> dict[str, Any]:
+    """Where a layer's window lies, in the builder's words."""
     top, left, bottom, right = op.padding
     return {"strides": list(op.stride), "pad_type": "custom", "pad": [top, bottom, left, right]}
 

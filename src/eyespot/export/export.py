@@ -204,7 +204,7 @@ def _write(
         "labels": lines_of(bundle.labels),
     }
     notes = format.notes
-    if card.precision == "int8" or (card.precision != "float32" and format.stores):
+    if card.precision == "int8" or card.precision in format.stores:
         if quantized_writer is None:
             raise UsageError(
                 f"{card.name} is in 8 bits, which eyespot does not write as {format.name}; export the float bundle "

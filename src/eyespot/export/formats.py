@@ -86,6 +86,9 @@ _NCNN_INT8 = Budget(2e-1, 0.85)
 # integers exactly is what its self-test holds.
 _C_INT8 = Budget(1e-1, 0.95)
 
+# What `quantize --precision` may only store weights as.
+_STORED = ("int8-weights", "float16", "bfloat16")
+
 
 @dataclass(frozen=True)
 class Format:
@@ -96,7 +99,7 @@ class Format:
     says why, and ``check`` what of the written file is not the bundle's. inside: None where the runtime shows no
     tensors but the outputs. example: its text in ``examples/`` and the name that it gets in the folder. extra, module:
     what brings the runtime, and the module that shows it is there. facts: what else the report says of the written
-    folder. stores: whether ``int8`` also writes networks whose weights are only stored in fewer bits; where not, they
+    folder. stores: the precisions, of those that only store weights in fewer bits, that ``int8`` writes too; the others
     are written in float32.
     """
 
@@ -114,7 +117,7 @@ class Format:
     unproven: str = ""
     check: Callable[[Path, Bundle], str] | None = None
     from_tower: bool = False
-    stores: bool = False
+    stores: tuple[str, ...] = ()
     facts: Callable[[Path], Mapping[str, object]] | None = None
     notes: tuple[str, ...] = ()
 
@@ -234,8 +237,14 @@ def _to_coreml(graph: Graph, weights: Weights, *, preprocess: Preprocess, metada
     return to_coreml(graph, weights, preprocess=preprocess, metadata=metadata)
 
 
+def _quantized_to_coreml(network: Quantized, *, preprocess: Preprocess, metadata: Mapping[str, str]) -> bytes | Files:
+    from eyespot.export.coreml import quantized_to_coreml
+
+    return quantized_to_coreml(network, preprocess=preprocess, metadata=metadata)
+
+
 def _check_coreml(path: Path, bundle: Bundle) -> str:
-    from eyespot.export.coreml import differs
+    from eyespot.export.coreml_check import differs
 
     return differs(path, bundle)
 
@@ -249,11 +258,11 @@ def _open_executorch(path: Path, threads: int) -> Session:
 FORMATS: tuple[Format, ...] = (
     Format(
         "onnx", "ONNX Runtime", "model.onnx", to_onnx, quantized_to_onnx, _open_onnx, ("onnx.txt", "example.py"),
-        inside=_inside_onnx, stores=True,
+        inside=_inside_onnx, stores=_STORED,
     ),
     Format(
         "openvino", "OpenVINO", "model.xml", _to_openvino, _quantized_to_openvino, _open_openvino,
-        ("openvino.txt", "example.py"), inside=_inside_openvino, extra="openvino", module="openvino", stores=True,
+        ("openvino.txt", "example.py"), inside=_inside_openvino, extra="openvino", module="openvino", stores=_STORED,
         budgets=(FLOAT32, _OPENVINO_INT8),
         notes=("model.xml and model.bin were made by OpenVINO's own converter from eyespot's ONNX file",),
     ),
@@ -264,7 +273,7 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format(
         "litert", "LiteRT", "model.tflite", _to_litert, _quantized_to_litert, _open_litert,
-        ("litert.txt", "example.py"), inside=_inside_litert, extra="litert", module="ai_edge_litert", stores=True,
+        ("litert.txt", "example.py"), inside=_inside_litert, extra="litert", module="ai_edge_litert", stores=_STORED,
         notes=("the labels and the pixels' contract are files inside model.tflite too: any unzip reads them",),
     ),
     Format(
@@ -276,9 +285,10 @@ FORMATS: tuple[Format, ...] = (
         ),
     ),
     Format(
-        "coreml", "Core ML", "model.mlpackage", _to_coreml, None, None, ("coreml.txt", "example.py"), extra="coreml",
-        module="coremltools", check=_check_coreml,
-        unproven="Core ML runs on a Mac only: layers and weights were checked here, nothing was run; try example.py",
+        "coreml", "Core ML", "model.mlpackage", _to_coreml, _quantized_to_coreml, None, ("coreml.txt", "example.py"),
+        extra="coreml", module="coremltools", check=_check_coreml, stores=("int8-weights", "float16"),
+        unproven="Core ML runs on a Mac only: layers, weights and roundings were checked here, nothing was run; try "
+        "example.py",
     ),
     Format(
         "executorch", "ExecuTorch", "model.pte", None, None, _open_executorch, ("executorch.txt", "example.py"),
