@@ -37,6 +37,7 @@ from tolerances import FIRST_ORDER, SAME_WEIGHTS, relative_error
 torch = pytest.importorskip("torch")
 verb = import_module("eyespot.learn.prune")
 importance = import_module("eyespot.learn.importance").importance
+open_origin = import_module("eyespot.learn.origin").open_origin
 Network = import_module("eyespot.learn.module").Network
 Watch = import_module("eyespot.learn.events").Watch
 
@@ -185,6 +186,29 @@ def test_a_folded_network_and_a_background_class(data, tmp_path, background):
     assert report.bundle.labels == replace(labels, background=False)
     assert report.bundle.card.graph.shape(report.bundle.card.graph.outputs[0]) == (3,)
     assert report.alone.agreement == 1
+    assert all(check.passed for check in verify(report.bundle))
+
+
+def test_a_network_that_never_had_norms_is_not_taken_for_a_folded_one(tmp_path):
+    for name, folded in (("squeezenet_1.1", False), ("mobilenet_v1_0.25", False), ("mobilenet_v1_0.25", True)):
+        graph = draw(name, {"classes": 3, "size": 32})
+        weights = random_weights(graph, 0)
+        graph, weights = fold(graph, weights) if folded else (graph, weights)
+        source = made(tmp_path / f"{name} {folded}", graph, weights)
+        assert open_origin(str(source.path)).is_folded is folded
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["squeezenet_1.1", "shufflenet_v2_0.5", "mobilenet_v3_small_0.75", "repvgg_a0", "inception_v1"]
+)
+def test_networks_without_norms_with_branches_and_with_heads_for_training_only(data, tmp_path, name):
+    graph = draw(name, {"classes": 3, "size": 32})
+    source = made(tmp_path / "whole", graph, random_weights(graph, 0))
+    report = prune(source, data, tmp_path / "out", replace(QUICK, epochs=1, macs="0.6x"))
+    small = report.bundle.card.graph
+    assert 0.9 * report.costs[0].macs < report.costs[1].macs / 0.6 <= report.costs[0].macs
+    assert [node.name for node in small.nodes] == [node.name for node in graph.inference().nodes]
     assert all(check.passed for check in verify(report.bundle))
 
 

@@ -43,9 +43,9 @@ class Origin:
 
     @property
     def is_folded(self) -> bool:
-        """Whether it has convolutions but no batch norm left."""
+        """Whether it has convolutions but no batch norm left; one that never had any still has its dropout."""
         kinds = {type(node.op) for node in self.graph.nodes}
-        return ops.Conv2d in kinds and ops.BatchNorm not in kinds
+        return ops.Conv2d in kinds and ops.BatchNorm not in kinds and fold_graph(self.graph) == self.graph
 
     def at(self, *, size: int, classes: int) -> Origin:
         """The same network for square pictures of ``size`` and so many classes. GraphError, UsageError."""
