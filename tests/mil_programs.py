@@ -14,8 +14,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 _ERF = np.vectorize(math.erf, otypes=[np.float32])
 
 
-def run_package(package: Path, pixels) -> np.ndarray:
-    """The logits of uint8 pictures (n, height, width, 3), RGB, each through the program by itself."""
+def run_package(package: Path, pixels, levels=None) -> np.ndarray:
+    """The logits of uint8 pictures (n, height, width, 3), RGB, each through the program by itself.
+
+    levels: by the names of `quantize` operations, what goes on in the place of what they give (n, …); what they gave
+    is put there instead, so that each shows what it makes of the right values.
+    """
     import coremltools
     from coremltools.converters.mil.frontend.milproto.load import load
 
@@ -26,13 +30,16 @@ def run_package(package: Path, pixels) -> np.ndarray:
     main = load(spec, spec.specificationVersion, model.weights_dir).functions["main"]
     planes = (pixels[..., ::-1] if blue_first else pixels).transpose(0, 3, 1, 2).astype(np.float32)
     answers = []
-    for picture in planes:
+    for at, picture in enumerate(planes):
         values = {image.name: picture[None]}
         for operation in main.operations:
             given = {key: _value(each, values) for key, each in operation.inputs.items()}
             given = {key: value for key, value in given.items() if value is not None}
             made = _constant(operation) if operation.op_type == "const" else _compute(operation.op_type, given)
-            values[operation.outputs[0].name] = made
+            name = operation.outputs[0].name
+            if operation.op_type == "quantize" and levels is not None:
+                made, levels[name][at] = levels[name][at : at + 1].copy(), made[0]
+            values[name] = made
         answers.append(values[main.outputs[0].name][0])
     return np.stack(answers)
 
@@ -138,12 +145,9 @@ def _bilinear(x, scale_factor_height, scale_factor_width, align_corners):
     return x
 
 
-def _concat(_, values, axis, interleave=False):
-    if not interleave:
-        return np.concatenate(values, int(axis))
-    first = values[0].shape
-    in_turns = np.stack(values, int(axis) + 1)
-    return in_turns.reshape(*first[:axis], first[axis] * len(values), *first[axis + 1 :])
+def _concat(_, values, axis, interleave):
+    assert not interleave
+    return np.concatenate(values, int(axis))
 
 
 def _softmax(x, axis):

@@ -13,7 +13,9 @@ import pytest
 from eyespot.arch.catalogue import draw
 from eyespot.bundle.build import build, normalise
 from eyespot.bundle.build_quantized import build_quantized
+from eyespot.core import ops
 from eyespot.core.card import Card
+from eyespot.core.graph import INPUT
 from eyespot.core.labels import Labels
 from eyespot.core.pixels import torchvision_preprocess
 from eyespot.errors import ExportError
@@ -29,7 +31,7 @@ from eyespot.lower.tensors import random_weights
 from lowered import every_op
 from mil_programs import run_package
 from quantizing import pictures, quantized
-from tolerances import QUANTIZED_LOGITS, SAME_WEIGHTS, relative_error
+from tolerances import QUANTIZED_LEVELS, QUANTIZED_LOGITS, SAME_WEIGHTS, relative_error
 
 coremltools = pytest.importorskip("coremltools")
 
@@ -59,6 +61,13 @@ def stored_as(precision, bundle, place):
 def answers(bundle, pixels):
     network = bundle.quantized()
     return run_quantized(network, normalise(pixels, bundle.card.preprocess))[network.graph.outputs[0]]
+
+
+def levels_of(network, x):
+    """The levels of each value on a grid, by the names that their roundings have in a package."""
+    names = [name for name in network.grids if name != INPUT]
+    real = {INPUT: x} | run_quantized(network, x, keep=names)
+    return {coreml.plain_name(f"{name}.q"): grid.quantize(real[name]) for name, grid in network.grids.items()}
 
 
 def operations_of(folder):
@@ -110,6 +119,11 @@ def test_int8_answers_as_its_integers_mean(name, tmp_path):
     assert made.count("constexpr_affine_dequantize") == len(network.int8_layers())
     pixels = pictures(2, 32, seed=5)
     assert relative_error(run_package(tmp_path / "out" / PACKAGE, pixels), answers(bundle, pixels)) < QUANTIZED_LOGITS
+    wanted = levels_of(network, normalise(pixels, bundle.card.preprocess))
+    found = {name: levels.copy() for name, levels in wanted.items()}
+    run_package(tmp_path / "out" / PACKAGE, pixels, found)
+    apart = [np.abs(found[name].astype(int) - wanted[name]).max() for name in wanted]
+    assert max(apart) <= QUANTIZED_LEVELS
 
 
 @pytest.mark.parametrize(
@@ -164,6 +178,16 @@ def test_other_pixels_are_refused(tiny, tmp_path):
         return find_format("coreml").float32(graph, weights, preprocess=other, metadata=metadata)
 
     with pytest.raises(ExportError, match="the pixels are not normalised as the network's"):
+        export(tiny, "coreml", tmp_path / "out", writer=written)
+
+
+def test_another_activation_is_refused(tiny, tmp_path):
+    def written(graph, weights, *, preprocess, metadata):
+        nodes = (replace(n, op=ops.Activation("tanh")) if n.name == "stem.act" else n for n in graph.nodes)
+        other = replace(graph, nodes=tuple(nodes))
+        return find_format("coreml").float32(other, weights, preprocess=preprocess, metadata=metadata)
+
+    with pytest.raises(ExportError, match=r"stem.act is made by tanh, not by relu"):
         export(tiny, "coreml", tmp_path / "out", writer=written)
 
 

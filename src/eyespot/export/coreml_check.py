@@ -22,6 +22,27 @@ from eyespot.lower.int8.quantized import Quantized, as_float32, rectifies
 
 _WINDOWED = (ops.Conv2d, ops.ConvTranspose2d, ops.MaxPool, ops.AvgPool)
 _OF_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "variance"}
+# What a node's value comes from, in coremltools' words; an activation's own name where it is not among these.
+_MADE_BY: dict[type[ops.Op], tuple[str, ...]] = {
+    ops.Conv2d: ("conv",),
+    ops.ConvTranspose2d: ("conv_transpose",),
+    ops.Linear: ("linear",),
+    ops.BatchNorm: ("batch_norm",),
+    ops.MaxPool: ("max_pool",),
+    ops.AvgPool: ("avg_pool",),
+    ops.GlobalAvgPool: ("reduce_mean",),
+    ops.Flatten: ("reshape",),
+    ops.Add: ("add",),
+    ops.Mul: ("mul",),
+    ops.Scale: ("mul",),
+    ops.Concat: ("concat",),
+    ops.Slice: ("slice_by_size",),
+    ops.PadChannels: ("pad",),
+    ops.Shuffle: ("reshape",),
+    ops.Resize: ("upsample_nearest_neighbor", "upsample_bilinear"),
+    ops.Softmax: ("softmax",),
+}
+_ACTIVATED_BY = {"hard_sigmoid": "sigmoid_hard", "hard_swish": "mul", "mish": "mul"}
 _CONSTANTS = ("const", "constexpr_affine_dequantize", "constexpr_cast")
 
 
@@ -85,6 +106,11 @@ class _Check:
         operation = self._made.get(self._own[name])
         if operation is None:
             return f"the layer {name} is missing"
+        made = _MADE_BY.get(type(node.op), ())
+        if isinstance(node.op, ops.Activation):
+            made = (_ACTIVATED_BY.get(node.op.function, node.op.function),)
+        if operation.op_type not in made:
+            return f"{name} is made by {operation.op_type}, not by {' or '.join(made)}"
         shape = tuple(operation.outputs[0].shape)
         if shape != (1, *node.shape):
             return f"{name} gives {shape}, the network's {(1, *node.shape)}"
