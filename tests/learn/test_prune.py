@@ -30,7 +30,7 @@ from eyespot.run.verify import verify
 from eyespot.shrink import timing
 from eyespot.shrink.coupling import couple
 from eyespot.shrink.narrow import silence
-from eyespot.shrink.prune import Wish, epochs_of, pruned_card, rungs
+from eyespot.shrink.prune import Wish, epochs_of, halvings, pruned_card, rungs
 from labelled import colours
 from tolerances import FIRST_ORDER, SAME_WEIGHTS, relative_error
 
@@ -161,7 +161,7 @@ def test_a_bundle_of_half_the_macs_verifies_serves_and_goes_on(bundle, data, tmp
 
 
 def test_two_rounds_cut_and_tune_twice(bundle, data, tmp_path):
-    report = prune(bundle, data, tmp_path / "out", replace(QUICK, rounds=2, macs="0.4x"))
+    report = prune(bundle, data, tmp_path / "out", replace(QUICK, macs="0.4x"))
     assert [r.epochs for r in report.rounds] == [1, 1]
     assert report.rounds[0].macs > report.rounds[1].macs == report.costs[1].macs
     assert report.rounds[-1].tuned == report.found.after
@@ -171,6 +171,7 @@ def test_two_rounds_cut_and_tune_twice(bundle, data, tmp_path):
 def test_the_schedules():
     assert rungs(800, 200, 2) == [400, 200]
     assert rungs(800, 200, 1) == [200]
+    assert [halvings(800, after) for after in (799, 600, 401, 400, 399, 200, 100)] == [1, 1, 1, 1, 2, 2, 3]
     assert epochs_of(10, 1) == [10]
     assert epochs_of(12, 3) == [3, 3, 6]
     assert epochs_of(1, 3) == [1, 1, 1]
@@ -223,7 +224,7 @@ def test_the_cut_alone_is_the_whole_network_where_nothing_else_reads(bundle, dat
 
 def test_too_large_a_loss_is_not_written_and_what_was_done_stays(bundle, data, tmp_path):
     out = tmp_path / "out"
-    wish = replace(QUICK, macs="0.2x", epochs=1, max_drop=-1.0)
+    wish = replace(QUICK, macs="0.2x", epochs=1, rounds=1, max_drop=-1.0)
     report = prune(bundle, data, out, wish)
     assert report.bundle is None
     assert "points, -100 were allowed; what there is stays in" in report.why

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 @click.option("--max-drop", type=click.FloatRange(-100, 100), help="Points of top-1 it may lose.  [default: any]")
 @click.option("--epochs", type=click.IntRange(1), help="Rounds over the pictures.  [default: by their number]")
 @click.option("--minutes", type=click.FloatRange(0.01), help="About so many of fine-tuning, instead of --epochs.")
-@click.option("--rounds", default=1, show_default=True, type=click.IntRange(1, 20), help="Of cutting and fine-tuning.")
+@click.option(
+    "--rounds", type=click.IntRange(1, 20), help="Of cutting and fine-tuning.  [default: one for each halving]"
+)
 @click.option(
     "--score",
     default="gradients",
@@ -51,7 +53,7 @@ def command(
     max_drop: float | None,
     epochs: int | None,
     minutes: float | None,
-    rounds: int,
+    rounds: int | None,
     score: str,
     settings: tuple[str, ...],
     seed: int,

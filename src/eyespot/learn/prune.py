@@ -63,6 +63,7 @@ from eyespot.shrink.prune import (
     Round,
     Wish,
     epochs_of,
+    halvings,
     layers,
     measured,
     plain_labels,
@@ -84,6 +85,7 @@ class _Job:
 
     bundle: Bundle
     wish: Wish
+    rounds: int
     run: Run
     origin: Origin
     labels: Labels
@@ -136,7 +138,8 @@ def prune(
         material, lost = gather(run, source, parts, (origin, {}), workers=run.facts.threads, watch=watch)
         if not all(len(held.targets) for held in material.held):
             raise UsageError(f"{data} has no pictures left to validate on; pass more, or a larger --validation")
-        job = _Job(bundle, wish, run, origin, labels, source, material, Ranks(device=run.facts.device), watch)
+        rounds = wish.rounds or halvings(cost(graph).macs, target)
+        job = _Job(bundle, wish, rounds, run, origin, labels, source, material, Ranks(device=run.facts.device), watch)
         bundles = _rounds(job, target)
         report = _report(job, bundles, tuple(f"{name}: {error}" for name, error, *_ in (*source.skipped, *lost)))
     return _deliver(job, report, bundles[-1][1], out, replace_bundle=replace_bundle)
@@ -214,7 +217,7 @@ def _our_advice(run: Run) -> Iterator[None]:
 def _rounds(job: _Job, target: int) -> list[tuple[Bundle, Bundle]]:
     """Each round's bundles after the cut and after the fine-tune."""
     total = cost(job.origin.graph).macs
-    wanted = rungs(total, target, job.wish.rounds)
+    wanted = rungs(total, target, job.rounds)
     done: list[tuple[Bundle, Bundle]] = []
     for number, macs in enumerate(wanted, 1):
         place = job.run.path / f"cut{number}"
@@ -275,8 +278,8 @@ def _tuned(job: _Job, cut: Bundle, number: int) -> Bundle:
     whole = job.run.recipe
     if not (place / RECIPE).is_file():
         total = whole.epochs or _fitting(job, cut)
-        recipe = replace(whole, model=str(cut.path.resolve()), epochs=epochs_of(total, job.wish.rounds)[number - 1])
-        begin(place, recipe, job.run.facts, f"eyespot prune, round {number} of {job.wish.rounds}")
+        recipe = replace(whole, model=str(cut.path.resolve()), epochs=epochs_of(total, job.rounds)[number - 1])
+        begin(place, recipe, job.run.facts, f"eyespot prune, round {number} of {job.rounds}")
     run = open_run(place)
     if run.result is None:
         _take_soft_labels(job.run.path, run)
