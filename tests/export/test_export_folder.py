@@ -11,8 +11,13 @@ import numpy as np
 import pytest
 
 from conftest import make_pictures
+from eyespot.bundle.build import build
 from eyespot.bundle.build_quantized import build_quantized
 from eyespot.bundle.store import read
+from eyespot.core.card import Card
+from eyespot.core.labels import Labels
+from eyespot.core.pixels import torchvision_preprocess
+from eyespot.core.sketch import Sketch
 from eyespot.errors import ExportError, MissingExtra, UsageError
 from eyespot.export import export as folder
 from eyespot.export import formats, proof
@@ -20,6 +25,7 @@ from eyespot.export.export import export, pictures_of
 from eyespot.export.formats import FORMATS, find_format
 from eyespot.lower.int8.plan import make_ready
 from eyespot.lower.onnx import to_onnx
+from eyespot.lower.tensors import random_weights
 from eyespot.run.predict import load
 from quantizing import quantized
 
@@ -73,6 +79,20 @@ def test_int8(name, tiny_int8, tmp_path):
     assert done.proof.error <= format.budgets[1].logits
     if format.example[1].endswith(".py"):
         check_example(tmp_path / "out", tiny_int8)
+
+
+def test_heads_for_training_are_left_out(tmp_path):
+    s = Sketch((3, 32, 32))
+    x = s.conv("stem", s.input, 8, kernel=3, stride=4, bias=True)
+    with s.train_only():
+        aux = s.linear("aux", s.flatten("aux.flatten", s.global_pool("aux.pool", x)), 10)
+    head = s.linear("classifier", s.flatten("flatten", s.global_pool("pool", s.act("act", x, "relu"))), 10)
+    graph = s.graph(head, aux)
+    card = Card("aux.test", "aux", {}, graph, torchvision_preprocess(32, 32), licence="MIT")
+    weights = random_weights(graph, 1)
+    assert "aux.weight" in weights
+    bundle = build(tmp_path / "bundle", card, weights=weights, labels=Labels.numbered(10))
+    assert export(bundle, "onnx", tmp_path / "out", seconds=0).proof.error <= find_format("onnx").budgets[0].logits
 
 
 def check_example(out, bundle):

@@ -49,7 +49,7 @@ _CONSTANTS = ("const", "constexpr_affine_dequantize", "constexpr_cast")
 def differs(package: Path, bundle: Bundle) -> str:
     """What of a written package is not the bundle's network, in words; empty when all that is looked at is."""
     stored = bundle.card.precision != "float32"
-    network = bundle.quantized() if stored else float_network(bundle.card.graph.inference(), bundle.weights())
+    network = bundle.quantized() if stored else float_network(bundle.card.graph, bundle.weights())
     return _Check(package, network).differs(bundle.card.preprocess)
 
 

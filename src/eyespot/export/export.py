@@ -23,6 +23,7 @@ from eyespot.errors import ExportError, PictureError, UsageError
 from eyespot.export.formats import Budget, Files, Format, QuantizedWriter, Writer, find_format
 from eyespot.export.proof import Proof, Shown, prove
 from eyespot.image.prepare import decode_and_prepare
+from eyespot.lower.tensors import of_inference
 from eyespot.run.pictures import SUFFIXES, read_bytes, walk
 
 LABELS, PREPROCESS, PHOTOGRAPH, REPORT = "labels.txt", "preprocess.json", "golden.jpg", "report.json"
@@ -216,8 +217,8 @@ def _write(
         notes += (f"the bundle stores its weights as {card.precision}; here they are float32",)
     if writer is None:
         raise UsageError(f"{format.name} has no float32; quantize {card.name} first: `eyespot quantize`")
-    graph = card.graph.inference()
-    written = writer(graph, bundle.weights(), preprocess=card.preprocess, metadata=metadata)
+    graph, weights = of_inference(card.graph, bundle.weights())
+    written = writer(graph, weights, preprocess=card.preprocess, metadata=metadata)
     return format.files_of(written), "float32", notes
 
 
