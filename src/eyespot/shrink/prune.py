@@ -27,8 +27,8 @@ class Wish:
 
     macs: '0.5x' or '150M'. max_drop: of top-1 (a share), beyond which nothing is written; None for any. epochs: of
     fine-tuning in all; None: as many as fit in ``minutes``, or by the number of pictures. rounds: of cutting and
-    fine-tuning, each cutting a like share; None: one for each halving. score: what a channel is worth. seed, validation, group: as for training.
-    settings: 'optimizer.lr=0.01' texts over the recipe of fine-tuning.
+    fine-tuning, each cutting a like share; None: one for each halving. score: what a channel is worth. seed,
+    validation, group: as for training. settings: 'optimizer.lr=0.01' texts over the recipe of fine-tuning.
     """
 
     macs: str = "0.5x"
