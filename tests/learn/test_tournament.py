@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch")
 from eyespot.bundle.store import read  # noqa: E402
 from eyespot.choose.budget import Budget  # noqa: E402
 from eyespot.choose.choose import Wants, choose  # noqa: E402
-from eyespot.choose.training import Entry  # noqa: E402
+from eyespot.choose.training import Entry, Trained  # noqa: E402
 from eyespot.errors import UsageError  # noqa: E402
 from eyespot.learn.choices import Row  # noqa: E402
 from eyespot.learn.run import open_run  # noqa: E402
@@ -66,7 +66,7 @@ def test_entries_are_probed_halved_and_the_leader_is_trained_on(place, tmp_path)
     assert found[0].top1 > 0.5
     runs = sorted(path.name.rpartition("-")[2] for path in (tmp_path / "work" / "runs").iterdir())
     assert runs.count("probe") == 2
-    assert "finetune1" in runs
+    assert runs.count("finetune2") == 1  # the better half of two
     assert any(line.startswith("probe of") for line in said)
     parts = {(path / "split.json").read_text() for path in (tmp_path / "work" / "runs").iterdir()}
     assert len(parts) == 1  # all were judged on the same pictures
@@ -76,6 +76,43 @@ def test_entries_are_probed_halved_and_the_leader_is_trained_on(place, tmp_path)
         str(place / "leaves" / name) for name in json.loads(parts.pop())["parts"]["val"]
     }
     assert all(check.passed for check in verify(read(found[0].bundle)))
+
+
+def test_rivals_pause_and_go_on_from_where_they_were(place, tmp_path, monkeypatch):
+    asked = []
+    train = Tournament._train
+
+    def noted(self, entry, kind, epochs, until, *, pause=0, sampled=False):
+        trial = train(self, entry, kind, epochs, until, pause=pause, sampled=sampled)
+        if kind == "finetune":
+            asked.append((entry.name, epochs, pause, trial.epochs))
+        return trial
+
+    monkeypatch.setattr(Tournament, "_train", noted)
+    judge, _ = tournament(place, tmp_path)
+    entries = [entry(place, name, side) for name in ("one", "two") for side in (32, 40)]
+    found = judge.compete(entries, time.monotonic() + 300)
+    assert [done for *_, done in asked] == [1, 1, 2, 2]  # both pause, the leader goes on, then the other
+    assert [row[1:3] for row in asked] == [(2, 1), (2, 1), (2, 2), (2, 2)]
+    assert {row[0] for row in asked[:2]} == {row[0] for row in asked[2:]}
+    for run in (tmp_path / "work" / "runs").glob("*-finetune2"):
+        epochs = [event["epoch"] for event in open_run(run).events() if event["event"] == "epoch"]
+        assert epochs == [1, 2]  # none was trained twice
+    assert len(found) == 4
+
+
+def test_one_more_rival_needs_time_for_all_that_was_begun(place, tmp_path):
+    judge, _ = tournament(place, tmp_path)
+    judge._paces = [10.0]  # an epoch of 36 pictures, 1 ms each in the network: 0.36 s
+    one = _Trial(Trained(entry(place, "one"), 0.9, None, place, ""), "finetune", 9.0, 2, 4.0, sampled=False)
+    trials = {"one": [one]}  # it has 3 of 5 epochs ahead: 12 s
+    new, now = entry(place, "two"), time.monotonic()
+    assert judge._leaves_enough(new, 2, trials, now + 16)
+    assert not judge._leaves_enough(new, 2, trials, now + 13)
+    assert not judge._leaves_enough(entry(place, "two", network_ms=100.0), 2, trials, now + 60)
+    assert judge._schedule(entry(place, "two", network_ms=100.0), trials, now + 100) == (2, 0)
+    assert judge._schedule(entry(place, "two", network_ms=1e4), {}, now + 100) == (1, 0)  # none is known of it
+    assert judge._schedule(entry(place, "two", network_ms=1e4), {new.name: [one]}, now + 100) == (0, 0)
 
 
 def test_where_all_pictures_take_too_long_a_sample_is_probed(place, tmp_path, monkeypatch):
@@ -92,7 +129,7 @@ def test_where_all_pictures_take_too_long_a_sample_is_probed(place, tmp_path, mo
     assert len(judge.held_out()) == 7
 
     short, _ = tournament(place, tmp_path / "short")
-    monkeypatch.setattr(short, "_compete", lambda *_: False)  # as if the time were up
+    monkeypatch.setattr(short, "_go_on", lambda *_: False)  # as if the time were up
     found = short.compete(slow, time.monotonic() + 200)
     assert [one.how for one in found] == ["probe on a sample"] * 2
     held = short.held_out()

@@ -19,6 +19,7 @@ from eyespot.core.pixels import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from eyespot.errors import EyespotError, UsageError
 
 _GRID, _LEAST = 32, 64  # pixels: sizes are multiples of the networks' stride, from 64 on
+_SMALL_OWN = 160  # pixels, up to which networks for smaller pictures than that gain from larger ones (learn.choices)
 _ENLARGED = 1.25  # pictures that are smaller than a network's own gain from being enlarged a little (learn.choices)
 _STEPS = (0.0, -2.0, -4.0, -6.0, -8.0)  # of compound scaling, from a family's own size down to 1/256 of its MACs
 _UNKNOWN = -1000.0  # a promise below every known one
@@ -92,7 +93,7 @@ def _at_sizes(row: Listed, *, classes: int, most: float) -> Iterator[Candidate]:
     if getattr(card, "precision", "float32") != "float32":
         return
     own = max(card.preprocess.size)
-    largest = int(min(max(own, min(_LEAST * 2, most)), max(most, _LEAST)))
+    largest = int(min(max(own, min(_SMALL_OWN, most)), max(most, _LEAST)))
     sides = {*range(_LEAST, largest + 1, _GRID), *([own] if own <= largest else [])}
     plain = {key: value for key, value in card.arguments.items() if key not in ("size", "classes")}
     for side in sorted(sides, reverse=True):

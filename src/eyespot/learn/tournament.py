@@ -1,10 +1,11 @@
 """Tournament: networks that compete on a person's pictures by successive halving, within a time.
 
 Every entry with weights begins with a probe: its backbone runs once over the pictures, in ONNX Runtime; where all of
-them would take too long, over a sample. The better half is finetuned on all pictures for an epoch (which begins with
-their probe), the better half of those for two, and so on; what is left of the time goes to the one that leads. Each
-training has a schedule that ends, of as many epochs as the time allows; if it does not after all, its best epoch so far
-counts. (Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", 2016.)
+them would take too long, over a sample. The best of them, as many as the time allows, begin a finetune of all layers
+(with their probe) and pause after two fifths of its epochs; the better half goes on to four fifths, and so on; what is
+left of the time goes to the one that leads, then to the others. No epoch is done twice, and none is judged by a
+schedule of its own that is too short to learn in: a finetune's first epoch costs accuracy that the next ones bring back
+with more. (Jamieson and Talwalkar, "Non-stochastic best arm identification and hyperparameter optimization", 2016.)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import math
 import re
 import shutil
+import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -36,36 +38,52 @@ from eyespot.learn.run import RECIPE, SPLIT, Run, is_bundle, open_run
 from eyespot.learn.training import resume, train
 from eyespot.run.open import cores
 
-_PROBING, _HALVING = 0.35, 0.65  # of the time, until which entries are probed, and halved
+_PROBING = 0.35  # of the time, until which entries are probed
+_RUNG = 0.4  # of a training's epochs, after which it is first compared with its rivals
 _PASSES = 2.0  # times a network's own time: what a probe takes for each picture, decoding and another precision counted
 _LEAST_SAMPLE = 240  # pictures of a sample, below which a probe says little
 _RIVALS = 4  # that are finetuned, at the most
-_KEPT = 0.9  # of the time that is left, which a training is planned to take
+_KEPT = 0.9  # of the time that is left, which trainings are planned to take
+_PACE = 10.0  # times a network's own time: what training takes for each picture, before any was timed
+_LEAST_EPOCHS = 2  # of a finetune: a shorter one is worse than the probe that it begins with
 
 
 class _TimeUp(Exception):
     """The time of a training is over; what it reached stays."""
 
 
-class _Limited(Watch):
-    """Stops a training when its time is up; ``say`` is told each stage."""
+class _Paused(Exception):
+    """A training has done the epochs that were asked of it for now; its checkpoint is there."""
 
-    def __init__(self, until: float, say: Callable[[str], None]) -> None:
-        self._until, self._say = until, say
+
+class _Limited(Watch):
+    """Stops a training when its time is up or so many epochs are done; ``say`` is told each stage."""
+
+    def __init__(self, until: float, epochs: int, say: Callable[[str], None]) -> None:
+        self._until, self._epochs, self._say = until, epochs, say
+        self._enough = False
 
     def stage(self, title: str, total: int, done: int = 0) -> None:
         self._say(title)
-        self.step()
+        self._in_time()
 
     def step(self, count: int = 1) -> None:
+        if self._enough:  # not where the epoch ends: what it reached is saved after that
+            raise _Paused
+        self._in_time()
+
+    def event(self, record: dict[str, Any]) -> None:
+        self._enough |= record["event"] == "epoch" and record["epoch"] >= self._epochs
+
+    def _in_time(self) -> None:
         if time.monotonic() >= self._until:
             raise _TimeUp
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """One training. seconds: that it took in all; epochs: that it finished; epoch: seconds of one of them. sampled:
-    on a sample of the pictures, so that its figure is for comparing with its like alone."""
+    """One training. seconds: that this call took; epochs: that it finished in all; epoch: seconds of one of them.
+    sampled: on a sample of the pictures, so that its figure is for comparing with its like alone."""
 
     trained: Trained
     kind: Kind
@@ -101,6 +119,7 @@ class Tournament:
         self._first: dict[bool, Run] = {}  # on a sample or not: the run whose parts all others take over
         self._judges = False  # whether what came of the competition was judged by a sample
         self._notes: list[str] = []
+        self._paces: list[float] = []  # of trainings so far: a picture's time, in times of the network's own
 
     @property
     def notes(self) -> list[str]:
@@ -132,16 +151,15 @@ class Tournament:
             contenders = [trial.trained.entry for trial in rivals if not self._is_hopeless(trial, until)]
         else:
             contenders = [entry for entry in entries if not entry.candidate.start][:_RIVALS]
-        epochs = 1
+        begun, share = list(contenders), _RUNG
         while len(contenders) > 1:
             for entry in contenders:
-                early = time.monotonic() < start + _HALVING * (until - start)
-                if early or not trials.get(entry.name) or self._is_done(entry, _kind(entry), epochs):
-                    self._compete(entry, epochs, trials, until)
+                self._go_on(entry, share, trials, until)
             contenders = sorted(contenders, key=lambda entry: _rank(trials.get(entry.name, [])))[: len(contenders) // 2]
-            epochs *= 2
-        for entry in contenders:
-            while (epochs := self._affordable(entry, trials, until)) and self._compete(entry, epochs, trials, until):
+            share = min(2 * share, 1.0)
+        begun.sort(key=lambda entry: (entry not in contenders, _rank(trials.get(entry.name, []))))
+        for entry in begun:
+            while self._go_on(entry, 1.0, trials, until):
                 pass
         # A sample's figures count only where nothing was trained on all pictures.
         whole = [[trial for trial in found if not trial.sampled] for found in trials.values()]
@@ -181,40 +199,75 @@ class Tournament:
             found += [trial] if trial else []
         return found
 
-    def _compete(self, entry: Entry, epochs: int, trials: dict[str, list[_Trial]], until: float) -> bool:
-        """Trains every layer of an entry and notes what came of it; whether it was trained to its end."""
-        trial = self._train(entry, _kind(entry), epochs, until)
-        if trial is not None:
-            trials.setdefault(entry.name, []).append(trial)
-        return trial is not None and not trial.trained.stopped
+    def _go_on(self, entry: Entry, share: float, trials: dict[str, list[_Trial]], until: float) -> bool:
+        """Trains every layer of an entry up to a share of its epochs and notes what came of it, if the time allows;
+        whether it came so far."""
+        total, done = self._schedule(entry, trials, until)
+        wanted = math.ceil(share * total)
+        known = trials.setdefault(entry.name, [])
+        first = not any(trial.epochs for found in trials.values() for trial in found)
+        if not total or (known and time.monotonic() >= until):
+            return False
+        if not (first or done) and share < 1 and not self._leaves_enough(entry, wanted, trials, until):
+            return False
+        trial = self._train(entry, _kind(entry), total, until, pause=wanted)
+        if trial is None:
+            return False
+        known.append(trial)
+        if trial.epochs:
+            self._paces.append(trial.epoch / self._an_epoch(entry, 1.0))
+        return trial.epochs >= wanted
 
-    def _affordable(self, entry: Entry, trials: dict[str, list[_Trial]], until: float) -> int:
-        """Epochs that the time allows the last entry, up to as many as its recipe would take; 1 where one was never
-        timed, and 0 where one of as many is done already, or the time is up."""
-        known = [trial for trial in trials.get(entry.name, []) if trial.kind != "probe"]
+    def _schedule(self, entry: Entry, trials: dict[str, list[_Trial]], until: float) -> tuple[int, int]:
+        """(epochs of the entry's training, 0 for none; how many are done). One that was begun keeps its schedule; one
+        that is over is followed by a longer one if the time allows it."""
+        kind, known = _kind(entry), trials.get(entry.name, [])
         rows = FINETUNE if entry.candidate.start else SCRATCH
         most = next(row.epochs for row in rows if self._learned_from <= row.pictures)
-        timed = [trial for trial in known if trial.epochs]
-        if not timed or time.monotonic() >= until:
-            return int(not known and (time.monotonic() < until or not trials.get(entry.name)))
-        last = timed[-1]
-        overhead = max(last.seconds - last.epochs * last.epoch, 0.0)
-        left = _KEPT * (until - time.monotonic()) - overhead
-        affordable = min(most, math.floor(left / last.epoch))
-        return affordable if affordable > last.epochs else 0
+        begun = [total for total in range(1, most + 1) if (self._place(entry, kind, total) / RECIPE).is_file()]
+        if begun:
+            run = open_run(self._place(entry, kind, begun[-1]))
+            if run.result is None or all(trial.kind == "probe" for trial in known):
+                return begun[-1], _epochs(run)
+        affordable = min(most, int(_KEPT * (until - time.monotonic()) / self._an_epoch(entry, self._pace)))
+        if affordable < (min(_LEAST_EPOCHS, most) if entry.candidate.start else 1):
+            return int(all(trial.sampled for trial in known)), 0
+        return (affordable, 0) if not begun or affordable > begun[-1] else (0, 0)
 
-    def _train(self, entry: Entry, kind: Kind, epochs: int, until: float, *, sampled: bool = False) -> _Trial | None:
-        """A run to its end, or to the end of the time; None where nothing came of it."""
+    def _leaves_enough(self, entry: Entry, epochs: int, trials: dict[str, list[_Trial]], until: float) -> bool:
+        """Whether, after so many epochs of one more rival, the slowest of all can still be trained to its end."""
+        begun = [trial for found in trials.values() for trial in found if trial.epochs]
+        longest = max(trial.epoch * trial.epochs * (1 / _RUNG - 1) for trial in begun)
+        mine = self._an_epoch(entry, self._pace) * epochs
+        return mine + max(longest, mine * (1 / _RUNG - 1)) <= _KEPT * (until - time.monotonic())
+
+    @property
+    def _pace(self) -> float:
+        """Times a network's own time: what training takes for each picture, as measured so far."""
+        return statistics.median(self._paces) if self._paces else _PACE
+
+    def _an_epoch(self, entry: Entry, pace: float) -> float:
+        """Seconds of one at a pace."""
+        return max(pace * self._learned_from * entry.network_ms / 1e3, 1e-6)
+
+    def _train(
+        self, entry: Entry, kind: Kind, epochs: int, until: float, *, pause: int = 0, sampled: bool = False
+    ) -> _Trial | None:
+        """A run to its end, to a pause after so many epochs, or until the time is up; None where nothing came of it."""
         place = self._place(entry, kind, epochs, sampled=sampled)
         self._say(f"{kind} of {entry.name}{f', {epochs} epochs' if epochs > 1 else ''}")
-        watch = _Limited(until, lambda text: self._say(f"{kind} of {entry.name}: {text}"))
+        enough = pause if pause < epochs else epochs + 1
+        watch = _Limited(until, enough, lambda text: self._say(f"{kind} of {entry.name}: {text}"))
         begun = time.monotonic()
         stopped = False
         try:
             if (place / RECIPE).is_file():
-                resume(place, watch=watch)
+                if _epochs(open_run(place)) < enough:
+                    resume(place, watch=watch)
             else:
                 self._begin(entry, place, kind, epochs, watch, sampled=sampled)
+        except _Paused:
+            pass
         except _TimeUp:
             stopped = True
         except EyespotError as error:  # one that cannot be trained so must not end the others
@@ -354,6 +407,11 @@ def _judged(run: Run, entry: Entry, kind: Kind, seconds: float, *, stopped: bool
     how += " on a sample" if sampled else ""
     epoch = epochs[-1]["seconds"] / count if count else 0.0
     return _Trial(Trained(entry, top1, interval, run.best, how, stopped), kind, seconds, count, epoch, sampled)
+
+
+def _epochs(run: Run) -> int:
+    """How many are done."""
+    return sum(event["event"] == "epoch" for event in run.events())
 
 
 def _order(trial: _Trial) -> tuple[float, float]:
