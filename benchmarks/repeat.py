@@ -17,11 +17,14 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+")
     parser.add_argument("--times", type=int, default=3, help="runs of each bundle")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each run")
+    parser.add_argument("--threads", type=int, help="inside one call; one does not wait for another on a far core")
     parser.add_argument("--json", type=Path, help="write every record to this file")
     asked = parser.parse_args()
-    records = {name: [measure(name, asked.seconds) for _ in range(asked.times)] for name in asked.bundles}
+    records = {
+        name: [measure(name, asked.seconds, asked.threads) for _ in range(asked.times)] for name in asked.bundles
+    }
     print("| bundle | | medians, ms | apart | others took | doubts |\n|---|---|---|--:|---|---|")
-    for name, runs in records.items():
+    for name, runs in found.items():
         for key, title in (("network_ms", "network alone"), ("latency_ms", "JPEG to label")):
             medians = [run[key]["median"] for run in runs]
             apart = max(medians) / min(medians) - 1
@@ -31,12 +34,13 @@ def main() -> None:
             print(f"| {name} | {title} | {', '.join(f'{m:.3g}' for m in medians)} | {apart:.1%} | {shares} | "
                   f"{', '.join(doubts) or 'none'} |")  # fmt: skip
     if asked.json:
-        asked.json.write_text(json.dumps(records))
+        asked.json.write_text(json.dumps(found))
 
 
-def measure(name: str, seconds: float) -> dict[str, object]:
+def measure(name: str, seconds: float, threads: int | None) -> dict[str, object]:
     """One record; SystemExit when the measurement fails."""
     command = [sys.executable, "-m", "eyespot", "measure", name, "--quick", "--seconds", str(seconds), "--json"]
+    command += ["--threads", str(threads)] if threads else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
