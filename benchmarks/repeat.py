@@ -20,9 +20,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="inside one call; one does not wait for another on a far core")
     parser.add_argument("--json", type=Path, help="write every record to this file")
     asked = parser.parse_args()
-    records = {
-        name: [measure(name, asked.seconds, asked.threads) for _ in range(asked.times)] for name in asked.bundles
-    }
+    found = {n: [measure(n, asked.seconds, asked.threads) for _ in range(asked.times)] for n in asked.bundles}
     print("| bundle | | medians, ms | apart | others took | doubts |\n|---|---|---|--:|---|---|")
     for name, runs in found.items():
         for key, title in (("network_ms", "network alone"), ("latency_ms", "JPEG to label")):
