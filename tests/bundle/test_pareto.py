@@ -56,6 +56,13 @@ def test_every_point_is_drawn_with_its_name_to_point_at():
     assert sum(tip.startswith("net") for tip in tips) == 40
 
 
+def test_no_more_than_everything_is_right():
+    near = [Point("a", "a", 224, "one", 1e6, 99.8), Point("b", "b", 224, "one", 2e6, 99.9)]
+    texts = {text.text for text in ET.fromstring(plot(near)).iter(f"{SVG}text")}
+    assert "100" in texts
+    assert not texts & {"100.5", "101"}
+
+
 def test_a_name_is_text_and_no_markup():
     hostile = Point("<script>", "<b>&", 1, "</svg>", 10**8, 70.0)
     root = ET.fromstring(plot([hostile]))

@@ -116,7 +116,7 @@ class _Axes:
             page.line(self.x(cost), _AREA.y, self.x(cost), bottom, stroke="#e3e3e3")
             page.text(self.x(cost), bottom + 18, self.sheet.in_words(cost), anchor="middle", fill="#555555")
         step = next(s for s in (0.5, 1, 2, 5, 10, 20) if (self.top - self.bottom) / s <= 12)
-        for i in range(math.ceil(self.bottom / step), math.floor(self.top / step) + 1):
+        for i in range(math.ceil(self.bottom / step), math.floor(min(self.top, 100) / step) + 1):
             page.line(_AREA.x, self.y(i * step), right, self.y(i * step), stroke="#e3e3e3")
             page.text(_AREA.x - 8, self.y(i * step) + 4, f"{i * step:g}", anchor="end", fill="#555555")
         page.line(_AREA.x, bottom, right, bottom, stroke="#888888")
