@@ -21,7 +21,8 @@ from eyespot.choose.training import Entry, Trained  # noqa: E402
 from eyespot.errors import UsageError  # noqa: E402
 from eyespot.learn.choices import Row  # noqa: E402
 from eyespot.learn.run import open_run  # noqa: E402
-from eyespot.learn.tournament import Tournament, _Trial  # noqa: E402
+from eyespot.learn.tournament import Tournament  # noqa: E402
+from eyespot.learn.trial import Trial  # noqa: E402
 from eyespot.run.verify import verify  # noqa: E402
 
 SETTINGS = [setting for setting in QUICK if not setting.startswith("size")]
@@ -104,7 +105,7 @@ def test_rivals_pause_and_go_on_from_where_they_were(place, tmp_path, monkeypatc
 def test_one_more_rival_needs_time_for_all_that_was_begun(place, tmp_path):
     judge, _ = tournament(place, tmp_path)
     judge._paces = [10.0]  # an epoch of 36 pictures, 1 ms each in the network: 0.36 s
-    one = _Trial(Trained(entry(place, "one"), 0.9, None, place, ""), "finetune", 9.0, 2, 4.0, sampled=False)
+    one = Trial(Trained(entry(place, "one"), 0.9, None, place, ""), "finetune", 9.0, 2, 4.0, sampled=False)
     trials = {"one": [one]}  # it has 3 of 5 epochs ahead: 12 s
     new, now = entry(place, "two"), time.monotonic()
     assert judge._leaves_enough(new, 2, trials, now + 16)
@@ -135,7 +136,7 @@ def test_where_all_pictures_take_too_long_a_sample_is_probed(place, tmp_path, mo
     held = short.held_out()
     assert len(held) == 36 - 15
     assert all(Path(example.path).is_file() for example in held)
-    slow = _Trial(found[0], "probe", 5.0, 0, 0.0, sampled=True)  # twelve seconds on all 36
+    slow = Trial(found[0], "probe", 5.0, 0, 0.0, sampled=True)  # twelve seconds on all 36
     assert short._is_hopeless(slow, time.monotonic() + 11)
     assert not short._is_hopeless(slow, time.monotonic() + 13)
     assert not short._is_hopeless(replace(slow, sampled=False), time.monotonic())

@@ -19,12 +19,10 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eyespot.accuracy.dataset import Example, Stored
-from eyespot.accuracy.interval import Interval, wilson
 from eyespot.choose.training import Entry, Trained
 from eyespot.core.recipe import Kind
 from eyespot.core.whole import whole
@@ -36,6 +34,7 @@ from eyespot.learn.events import Watch
 from eyespot.learn.pictures import typical_side
 from eyespot.learn.run import RECIPE, SPLIT, Run, is_bundle, open_run
 from eyespot.learn.training import resume, train
+from eyespot.learn.trial import Trial, by_accuracy, epochs_of, judged, rank
 from eyespot.run.open import cores
 
 _PROBING = 0.35  # of the time, until which entries are probed
@@ -78,19 +77,6 @@ class _Limited(Watch):
     def _in_time(self) -> None:
         if time.monotonic() >= self._until:
             raise _TimeUp
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """One training. seconds: that this call took; epochs: that it finished in all; epoch: seconds of one of them.
-    sampled: on a sample of the pictures, so that its figure is for comparing with its like alone."""
-
-    trained: Trained
-    kind: Kind
-    seconds: float
-    epochs: int
-    epoch: float
-    sampled: bool
 
 
 class Tournament:
@@ -147,7 +133,7 @@ class Tournament:
         probed = self._probe(entries, start, until)
         trials = {trial.trained.entry.name: [trial] for trial in probed}
         if probed:
-            rivals = sorted(probed, key=_order)[: max(1, min(_RIVALS, len(probed) // 2))]
+            rivals = sorted(probed, key=by_accuracy)[: max(1, min(_RIVALS, len(probed) // 2))]
             contenders = [trial.trained.entry for trial in rivals if not self._is_hopeless(trial, until)]
         else:
             contenders = [entry for entry in entries if not entry.candidate.start][:_RIVALS]
@@ -155,17 +141,17 @@ class Tournament:
         while len(contenders) > 1:
             for entry in contenders:
                 self._go_on(entry, share, trials, until)
-            contenders = sorted(contenders, key=lambda entry: _rank(trials.get(entry.name, [])))[: len(contenders) // 2]
+            contenders = sorted(contenders, key=lambda entry: rank(trials.get(entry.name, [])))[: len(contenders) // 2]
             share = min(2 * share, 1.0)
-        begun.sort(key=lambda entry: (entry not in contenders, _rank(trials.get(entry.name, []))))
+        begun.sort(key=lambda entry: (entry not in contenders, rank(trials.get(entry.name, []))))
         for entry in begun:
             while self._go_on(entry, 1.0, trials, until):
                 pass
         # A sample's figures count only where nothing was trained on all pictures.
         whole = [[trial for trial in found if not trial.sampled] for found in trials.values()]
         self._judges = not any(whole)
-        best = [min(found, key=_order) for found in (trials.values() if self._judges else whole) if found]
-        return [trial.trained for trial in sorted(best, key=_order)]
+        best = [min(found, key=by_accuracy) for found in (trials.values() if self._judges else whole) if found]
+        return [trial.trained for trial in sorted(best, key=by_accuracy)]
 
     def held_out(self) -> list[Example]:
         """The validation part that all runs share; where only a sample was trained on, what is not in it."""
@@ -184,9 +170,9 @@ class Tournament:
             if sample.name in names
         ]
 
-    def _probe(self, entries: Sequence[Entry], start: float, until: float) -> list[_Trial]:
+    def _probe(self, entries: Sequence[Entry], start: float, until: float) -> list[Trial]:
         """The entries with weights, as many as their share of the time allows, but one at the least."""
-        found: list[_Trial] = []
+        found: list[Trial] = []
         starters = [entry for entry in entries if entry.candidate.start]
         sampled = self._sample(starters, _PROBING * (until - start))
         for entry in starters:
@@ -199,7 +185,7 @@ class Tournament:
             found += [trial] if trial else []
         return found
 
-    def _go_on(self, entry: Entry, share: float, trials: dict[str, list[_Trial]], until: float) -> bool:
+    def _go_on(self, entry: Entry, share: float, trials: dict[str, list[Trial]], until: float) -> bool:
         """Trains every layer of an entry up to a share of its epochs and notes what came of it, if the time allows;
         whether it came so far."""
         total, done = self._schedule(entry, trials, until)
@@ -218,7 +204,7 @@ class Tournament:
             self._paces.append(trial.epoch / self._an_epoch(entry, 1.0))
         return trial.epochs >= wanted
 
-    def _schedule(self, entry: Entry, trials: dict[str, list[_Trial]], until: float) -> tuple[int, int]:
+    def _schedule(self, entry: Entry, trials: dict[str, list[Trial]], until: float) -> tuple[int, int]:
         """(epochs of the entry's training, 0 for none; how many are done). One that was begun keeps its schedule; one
         that is over is followed by a longer one if the time allows it."""
         kind, known = _kind(entry), trials.get(entry.name, [])
@@ -228,13 +214,13 @@ class Tournament:
         if begun:
             run = open_run(self._place(entry, kind, begun[-1]))
             if run.result is None or all(trial.kind == "probe" for trial in known):
-                return begun[-1], _epochs(run)
+                return begun[-1], epochs_of(run)
         affordable = min(most, int(_KEPT * (until - time.monotonic()) / self._an_epoch(entry, self._pace)))
         if affordable < (min(_LEAST_EPOCHS, most) if entry.candidate.start else 1):
             return int(all(trial.sampled for trial in known)), 0
         return (affordable, 0) if not begun or affordable > begun[-1] else (0, 0)
 
-    def _leaves_enough(self, entry: Entry, epochs: int, trials: dict[str, list[_Trial]], until: float) -> bool:
+    def _leaves_enough(self, entry: Entry, epochs: int, trials: dict[str, list[Trial]], until: float) -> bool:
         """Whether, after so many epochs of one more rival, the slowest of all can still be trained to its end."""
         begun = [trial for found in trials.values() for trial in found if trial.epochs]
         longest = max(trial.epoch * trial.epochs * (1 / _RUNG - 1) for trial in begun)
@@ -252,7 +238,7 @@ class Tournament:
 
     def _train(
         self, entry: Entry, kind: Kind, epochs: int, until: float, *, pause: int = 0, sampled: bool = False
-    ) -> _Trial | None:
+    ) -> Trial | None:
         """A run to its end, to a pause after so many epochs, or until the time is up; None where nothing came of it."""
         place = self._place(entry, kind, epochs, sampled=sampled)
         self._say(f"{kind} of {entry.name}{f', {epochs} epochs' if epochs > 1 else ''}")
@@ -262,7 +248,7 @@ class Tournament:
         stopped = False
         try:
             if (place / RECIPE).is_file():
-                if _epochs(open_run(place)) < enough:
+                if epochs_of(open_run(place)) < enough:
                     resume(place, watch=watch)
             else:
                 self._begin(entry, place, kind, epochs, watch, sampled=sampled)
@@ -278,7 +264,7 @@ class Tournament:
             self._first.setdefault(sampled, run)
         if not is_bundle(run.best):
             return None
-        return _judged(run, entry, kind, time.monotonic() - begun, stopped=stopped, sampled=sampled)
+        return judged(run, entry, kind, time.monotonic() - begun, stopped=stopped, sampled=sampled)
 
     def _begin(self, entry: Entry, place: Path, kind: Kind, epochs: int, watch: Watch, *, sampled: bool) -> None:
         earlier = self._place(entry, "probe", 0, sampled=sampled)
@@ -296,7 +282,7 @@ class Tournament:
             watch=watch,
         )
 
-    def _is_hopeless(self, trial: _Trial, until: float) -> bool:
+    def _is_hopeless(self, trial: Trial, until: float) -> bool:
         """Whether what took so long on a sample would not end on all pictures before the time is up."""
         if not trial.sampled:
             return False
@@ -387,39 +373,3 @@ def _slug(entry: Entry) -> str:
 
 def _digits(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-
-
-def _judged(run: Run, entry: Entry, kind: Kind, seconds: float, *, stopped: bool, sampled: bool) -> _Trial:
-    """What a run reached: of one that is done, its verdict, else the best that was validated."""
-    events: list[dict[str, Any]] = run.events()
-    epochs = [event for event in events if event["event"] == "epoch"]
-    result = run.result
-    top1 = max((event["top1"] for event in events if event.get("top1") is not None), default=0.0)
-    interval: Interval | None
-    if result is not None and result["top1"] is not None:
-        top1, interval = result["top1"], tuple(result["top1_interval"])
-    else:
-        held = next((event.get("val", 0) for event in events if event["event"] == "start"), 0)
-        interval = wilson(round(top1 * held), held)
-    count = len(epochs)
-    best = max((event["epoch"] for event in epochs if event["best"]), default=0)
-    how = f"{kind} of {count} epoch{'' if count == 1 else 's'}" if best else "probe"
-    how += " on a sample" if sampled else ""
-    epoch = epochs[-1]["seconds"] / count if count else 0.0
-    return _Trial(Trained(entry, top1, interval, run.best, how, stopped), kind, seconds, count, epoch, sampled)
-
-
-def _epochs(run: Run) -> int:
-    """How many are done."""
-    return sum(event["event"] == "epoch" for event in run.events())
-
-
-def _order(trial: _Trial) -> tuple[float, float]:
-    """The most accurate first; of equals, the fastest."""
-    return -trial.trained.top1, trial.trained.entry.network_ms
-
-
-def _rank(trials: Sequence[_Trial]) -> tuple[bool, tuple[float, float]]:
-    """For halving: what was trained on all pictures goes before what was not."""
-    whole = [trial for trial in trials if not trial.sampled]
-    return not whole, min(map(_order, whole or trials), default=(0.0, math.inf))
