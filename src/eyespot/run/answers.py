@@ -12,10 +12,10 @@ from eyespot.bundle.store import Goldens
 # Shares of the logits' range. The runtime sums float32 in its own order; a few more layers or another instruction set
 # move the last digits, a wrong layer moves the first.
 LOGITS_BUDGET = 1e-4
-# In 8 bits a sum that lies between two levels may go to either, and what follows takes the step along. (Measured: hardly
-# any goes elsewhere where all is integers; behind a layer in float some do for every picture, which mostly moves answers
-# by less than 1e-2, for one in forty by up to 4e-2.) So the nearest answer must be within the first, all within the
-# second. A processor that adds products in 16 bits overflows, and answers differ by tenths.
+# In 8 bits a sum that lies between two levels may go to either, and what follows takes the step along. (Measured:
+# hardly any goes elsewhere where all is integers; behind a layer in float some do for every picture, which mostly moves
+# answers by less than 1e-2, for one in forty by up to 4e-2.) So the nearest answer must be within the first, all within
+# the second. A processor that adds products in 16 bits overflows, and answers differ by tenths.
 INT8_BUDGET, INT8_FARTHEST = 2e-2, 1e-1
 # OpenVINO moves and merges the roundings between layers (measured on six networks: 3e-3 to 5e-2 of the range).
 _OPENVINO = 1e-1
