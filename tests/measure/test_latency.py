@@ -136,8 +136,8 @@ def test_the_plot_of_any_range(values):
 
 def test_a_loaded_machine_is_said_to_be_one(tiny):
     """A program on every core, and the record says so."""
+    from eyespot.core.cores import cores
     from eyespot.measure.machine import look
-    from eyespot.run.open import cores
 
     if look().busy is None:
         pytest.skip("this system does not count what its cores do")

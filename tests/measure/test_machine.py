@@ -18,7 +18,7 @@ def tree(root, files):
 
 @pytest.fixture(autouse=True)
 def _two_cores(monkeypatch):
-    monkeypatch.setattr(machine, "_allowed", lambda: {0, 2})
+    monkeypatch.setattr(machine, "allowed_cores", lambda: {0, 2})
 
 
 XEON = "processor\t: 0\nmodel name\t: Some Xeon\nflags\t\t: fpu avx2 avx512f avx512_vnni amx_int8 amx_tile hypervisor\n"
@@ -88,7 +88,7 @@ def test_counters_are_of_the_allowed_cores(tmp_path, monkeypatch):
     moment = look(root)
     assert (moment.busy, moment.stolen, moment.throttled, moment.megahertz) == (20.0, 3.0, 1.5, 2500.0)
     assert moment.neighbours == 1000.0
-    monkeypatch.setattr(machine, "_allowed", lambda: {0, 1, 2})
+    monkeypatch.setattr(machine, "allowed_cores", lambda: {0, 1, 2})
     assert look(root).neighbours is None
 
 

@@ -30,6 +30,7 @@ from torch import Tensor
 from eyespot.accuracy.paired import Paired, paired
 from eyespot.bundle.build import build
 from eyespot.bundle.store import WEIGHTS, Bundle, check_free, read
+from eyespot.core.cores import cores
 from eyespot.core.cost import cost
 from eyespot.core.graph import Graph
 from eyespot.core.labels import Labels
@@ -53,9 +54,9 @@ from eyespot.learn.serving import logits
 from eyespot.learn.speed import fastest
 from eyespot.learn.stages import Bench, finish, train_all
 from eyespot.learn.start import classifiers, fresh_head, restore_norms
+from eyespot.learn.threads import torch_threads
 from eyespot.learn.validation import Held, Jury
 from eyespot.lower.tensors import Weights, of_inference
-from eyespot.run.open import cores
 from eyespot.shrink.coupling import couple
 from eyespot.shrink.narrow import narrow, narrow_weights
 from eyespot.shrink.prune import (
@@ -133,7 +134,7 @@ def prune(
         eyespot=version("eyespot"),
         torch=torch.__version__,
     ))  # fmt: skip
-    with _threads(run.facts.threads), _our_advice(run):
+    with torch_threads(run.facts.threads), _our_advice(run):
         parts = parts_of(run, source, watch)
         material, lost = gather(run, source, parts, (origin, {}), workers=run.facts.threads, watch=watch)
         if not all(len(held.targets) for held in material.held):
@@ -188,16 +189,6 @@ def _recipe(wish: Wish) -> Recipe:
     place = resources.files("eyespot.learn") / "recipes" / "prune.toml"
     recipe = Recipe.from_toml(place.read_text(encoding="utf-8"), source="prune.toml").with_settings(wish.settings)
     return replace(recipe, seed=wish.seed, validation=wish.validation, group=wish.group)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

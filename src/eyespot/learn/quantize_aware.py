@@ -23,6 +23,7 @@ from eyespot.core.pixels import Preprocess
 from eyespot.core.recipe import Schedule
 from eyespot.learn.module import Layer, Network
 from eyespot.learn.optim import rate
+from eyespot.learn.threads import torch_threads
 from eyespot.lower.int8.plan import Ready
 from eyespot.lower.int8.quantized import LEVELS, Grid, Quantized, column
 
@@ -39,6 +40,7 @@ _INSIDE = 0.49  # how far from its integer a weight may start, so that the first
 _MOST = 1 << 30  # of a bias in its own steps, so that sums keep inside 32 bits
 
 
+@torch_threads()
 def fine_tune(
     ready: Ready,
     network: Quantized,

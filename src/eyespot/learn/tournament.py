@@ -24,6 +24,7 @@ from typing import Any
 
 from eyespot.accuracy.dataset import Example, Stored
 from eyespot.choose.training import Entry, Trained
+from eyespot.core.cores import cores
 from eyespot.core.recipe import Kind
 from eyespot.core.whole import whole
 from eyespot.data.source import Sample, open_source
@@ -35,7 +36,6 @@ from eyespot.learn.pictures import typical_side
 from eyespot.learn.run import RECIPE, SPLIT, Run, is_bundle, open_run
 from eyespot.learn.training import resume, train
 from eyespot.learn.trial import Trial, by_accuracy, epochs_of, judged, rank
-from eyespot.run.open import cores
 
 _PROBING = 0.35  # of the time, until which entries are probed
 _RUNG = 0.4  # of a training's epochs, after which it is first compared with its rivals

@@ -16,6 +16,7 @@ import torch
 
 from eyespot.arch.catalogue import is_own
 from eyespot.bundle.store import WEIGHTS
+from eyespot.core.cores import cores
 from eyespot.core.recipe import Kind, Recipe
 from eyespot.data.source import Source, open_source
 from eyespot.data.split import TRAIN
@@ -32,8 +33,8 @@ from eyespot.learn.ranks import Ranks, ranks
 from eyespot.learn.run import Facts, Run, begin, change, check_free, open_run, take_over
 from eyespot.learn.stages import Bench, finish, probe, tell, train_all
 from eyespot.learn.start import Tensors, start_weights
+from eyespot.learn.threads import torch_threads
 from eyespot.learn.validation import Jury
-from eyespot.run.open import cores
 
 RECIPES = get_args(Kind)
 
@@ -140,13 +141,8 @@ def load_recipe(name: str | Path | Recipe | None, model: str | None = None) -> R
 
 def _go_on(run: Run, source: Source, origin: Origin, me: Ranks, watch: Watch) -> Run:
     """Everything after the beginning; each part of it finds what an earlier try left."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(run.facts.threads)
-    try:
-        with in_one_line(run):
-            _work(run, source, origin, me, watch)
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(run.facts.threads), in_one_line(run):
+        _work(run, source, origin, me, watch)
     return run
 
 

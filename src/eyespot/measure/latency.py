@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eyespot.core.cores import cores
 from eyespot.core.machine import Conditions
 from eyespot.core.timing import Measurement, Picture, Samples
 from eyespot.errors import BundleError, UsageError
@@ -20,7 +21,6 @@ from eyespot.measure.machine import between, look, probe
 from eyespot.measure.record import USUAL, Effort, Way, record, roof_of
 from eyespot.measure.turns import Plan, Work, plan, take_turns, warm_up
 from eyespot.run.many import classify_many
-from eyespot.run.open import cores
 from eyespot.run.predict import Model
 from eyespot.run.verify import verify
 

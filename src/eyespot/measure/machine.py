@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from eyespot.core.cores import allowed_cores, cpu_groups, cpu_quota
 from eyespot.core.machine import Conditions, Machine
 
 # What runtimes of networks choose their kernels by: x86 as /proc/cpuinfo names them, then Arm.
@@ -43,9 +44,9 @@ def probe(root: Path = Path("/")) -> Machine:
         processor=processor or platform.processor() or platform.machine(),
         architecture=platform.machine(),
         instructions=found,
-        cores=len(_allowed()),
+        cores=len(allowed_cores()),
         cores_present=os.cpu_count() or 1,
-        core_limit=_quota(root),
+        core_limit=cpu_quota(root),
         memory_bytes=_memory(),
         governor=_read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         virtual="hypervisor" in flags if flags and platform.machine() in ("x86_64", "AMD64") else None,
@@ -79,7 +80,7 @@ def look(root: Path = Path("/")) -> Moment:
 
 def between(before: Moment, after: Moment) -> Conditions:
     """How quiet it was from one moment to the other."""
-    capacity = max(after.time - before.time, 1e-9) * len(_allowed())
+    capacity = max(after.time - before.time, 1e-9) * len(allowed_cores())
 
     def share(spent: float) -> float:
         return min(max(spent / capacity, 0.0), 1.0)
@@ -94,20 +95,14 @@ def between(before: Moment, after: Moment) -> Conditions:
     if before.megahertz is not None and after.megahertz is not None:
         megahertz = (before.megahertz, after.megahertz)
     if before.neighbours is not None and after.neighbours is not None:
-        neighbours = share((after.neighbours - before.neighbours) * len(_allowed()))
+        neighbours = share((after.neighbours - before.neighbours) * len(allowed_cores()))
     return Conditions(before.load, after.load, others, stolen, throttled, megahertz, neighbours)
-
-
-def _allowed() -> set[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return set(os.sched_getaffinity(0))
-    return set(range(os.cpu_count() or 1))
 
 
 def _stat(root: Path) -> tuple[float | None, float | None, float | None]:
     """Seconds that the allowed cores were busy, that the hypervisor took, and that each other core was busy."""
     tick = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
-    allowed = _allowed()
+    allowed = allowed_cores()
     busy = stolen = 0.0
     neighbours = []
     for core, counts in re.findall(r"^cpu(\d+) +(.*)$", _read(root / "proc/stat"), re.MULTILINE):
@@ -123,37 +118,20 @@ def _stat(root: Path) -> tuple[float | None, float | None, float | None]:
     return busy, stolen, sum(neighbours) / len(neighbours) if neighbours else None
 
 
-def _cgroup(root: Path, name: str) -> str:
-    """A file of this process's processor group: version 2, or version 1."""
-    entries = dict(re.findall(r"^\d+:(.*?):(.*)$", _read(root / "proc/self/cgroup"), re.MULTILINE))
-    places = [root / "sys/fs/cgroup" / entries.get("", "/").lstrip("/")]
-    places += [
-        root / "sys/fs/cgroup" / controllers / group.lstrip("/")
-        for controllers, group in entries.items()
-        if "cpu" in controllers.split(",")
-    ]
-    return next((text for text in (_read(place / name) for place in places) if text), "")
-
-
-def _quota(root: Path) -> float | None:
-    limit, _, period = _cgroup(root, "cpu.max").partition(" ")
-    if not limit:
-        limit, period = _cgroup(root, "cpu.cfs_quota_us"), _cgroup(root, "cpu.cfs_period_us")
-    try:
-        return int(limit) / int(period) if int(limit) > 0 else None
-    except (ValueError, ZeroDivisionError):
-        return None  # "max", or no such file
+def _cpu_stat(root: Path) -> str:
+    """What the innermost control group with such counters says of itself."""
+    return next((text for group in cpu_groups(root) if (text := _read(group / "cpu.stat"))), "")
 
 
 def _throttled(root: Path) -> float | None:
-    match = re.search(r"^throttled_(usec|time) (\d+)", _cgroup(root, "cpu.stat"), re.MULTILINE)
+    match = re.search(r"^throttled_(usec|time) (\d+)", _cpu_stat(root), re.MULTILINE)
     return int(match[2]) / (1e6 if match[1] == "usec" else 1e9) if match else None
 
 
 def _megahertz(root: Path) -> float | None:
     """The mean over the allowed cores."""
     found = []
-    for core in _allowed():
+    for core in allowed_cores():
         text = _read(root / f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq")
         if text.strip().isdecimal():
             found.append(int(text) / 1e3)

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eyespot.bundle.store import CARD, Bundle, sha256
+from eyespot.core.cores import cores
 from eyespot.core.cost import cost
 from eyespot.core.machine import Conditions, Machine
 from eyespot.core.roof import Roofline
 from eyespot.core.timing import Caution, Measurement, Picture, Samples
 from eyespot.errors import UsageError
 from eyespot.measure.cautions import BUSY
-from eyespot.run.open import cores
 
 
 @dataclass(frozen=True, slots=True)

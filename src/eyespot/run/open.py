@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
 from eyespot.bundle.store import Bundle
+from eyespot.core.cores import cores
 from eyespot.errors import MissingExtra, UsageError
 from eyespot.run.session import Session
 
 Runtime = Literal["onnxruntime", "openvino", "reference"]
-
-
-def cores() -> int:
-    """The cores that this process may use (containers and taskset counted in)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) or 1
-    return os.cpu_count() or 1
 
 
 def open_session(bundle: Bundle, *, runtime: str = "onnxruntime", threads: int | None = None) -> Session:

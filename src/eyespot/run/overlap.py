@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from eyespot.run.open import cores
+from eyespot.core.cores import cores
 
 _AHEAD = 8  # things under way per worker: enough to hide one slow file, few enough that memory stays flat
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyespot.core.cores import cores
 from eyespot.core.timing import Ratio, Samples, ratio
 from eyespot.measure.turns import plan, take_turns, warm_up
-from eyespot.run.open import cores
 from eyespot.run.probe import Probe
 
 _SECONDS, _TURNS = 1.5, 15  # for each of the two networks
