@@ -109,7 +109,7 @@ def material(name: str, given: argparse.Namespace, folder: Path) -> Material:
             random.Random(0).shuffle(chosen)
             chosen = chosen[: CALIBRATE + EVALUATE]
             files = [Path(p).read_bytes() if isinstance(p := example.picture(), str) else p for example in chosen]
-            pixels = np.stack([decode_and_prepare(data, bundle.card.preprocess) for data in files])
+            pixels = np.stack([decode_and_prepare(data, bundle.card.preprocess).pixels for data in files])
             targets = np.array([example.target for example in chosen]) + int(bundle.labels.background)
             return Material(bundle, pixels[:CALIBRATE], pixels[CALIBRATE:], targets[CALIBRATE:])
     architecture = name.rpartition(".")[0] if name in NETWORKS and "." in name else name

@@ -81,7 +81,7 @@ def pictures(bundle: Bundle, data: Path, count: int) -> Shown:
     chosen = chosen[:count]
     first = int(bundle.labels.background)
     read = [Path(p).read_bytes() if isinstance(p := example.picture(), str) else p for example in chosen]
-    pixels = [decode_and_prepare(data, bundle.card.preprocess) for data in read]
+    pixels = [decode_and_prepare(data, bundle.card.preprocess).pixels for data in read]
     return Shown(np.stack(pixels), np.array([example.target + first for example in chosen]))
 
 

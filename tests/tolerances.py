@@ -75,3 +75,9 @@ QUANTIZED_LOGITS = 2e-2
 HALVED_LEVELS = 0.2
 # A float32 gradient's square and that of differences over steps of 1e-5 in float64 (measured: 1e-6 and 2e-6).
 FIRST_ORDER = 1e-4
+
+# An image's points there and back through a Placement: float64 over ten thousand pixels and a scale of 0.01.
+PLACED_BACK = 1e-6
+# Network pixels between a mark's centre and where it is said to lie: the ringing of JPEG and of the filter, and a
+# square that is cut where it does not divide the scale.
+PLACED_MARK = 0.6

@@ -51,7 +51,7 @@ def answers(bundle, pixels):
 
 
 def photograph(bundle, examples):
-    return decode_and_prepare((examples / "coffee.jpg").read_bytes(), bundle.card.preprocess)[None]
+    return decode_and_prepare((examples / "coffee.jpg").read_bytes(), bundle.card.preprocess).pixels[None]
 
 
 def assert_same(bundle, pixels, want):

@@ -41,10 +41,10 @@ def levels(theirs, preprocess) -> np.ndarray:
 def assert_same(photos, preprocess, transform, *, largest=RESAMPLED_PHOTOGRAPH, mean=RESAMPLED_MEAN):
     for photo in photos:
         want = levels(transform(photo), preprocess)
-        difference = np.abs(prepare(photo, preprocess) - want)
+        difference = np.abs(prepare(photo, preprocess).pixels - want)
         assert difference.max() <= largest
         assert difference.mean() < mean
-    shifted = np.abs(np.roll(prepare(photo, preprocess), 1, axis=1) - want)
+    shifted = np.abs(np.roll(prepare(photo, preprocess).pixels, 1, axis=1) - want)
     assert shifted.mean() > mean
 
 
@@ -159,7 +159,7 @@ def test_keras_preprocess_input(photos, module, scheme):
     if not cards:
         pytest.skip(f"no published card in the names of {scheme}")
     for preprocess in {card.preprocess for card in cards}:
-        pixels = prepare(photos[0], preprocess)
+        pixels = prepare(photos[0], preprocess).pixels
         want = getattr(keras.applications, module).preprocess_input(pixels[None].astype(np.float32))
         got = normalise(pixels[None], preprocess).transpose(0, 2, 3, 1)
         assert np.abs(got - want).max() * preprocess.std[0] / preprocess.scale < SAME_LEVEL
@@ -170,5 +170,5 @@ def test_keras_load_img(assets, photos, filter):
     keras = imported("keras")
     for name, photo in zip(PHOTOS, photos, strict=True):
         want = keras.utils.load_img(assets / "photos" / name, target_size=(224, 192), interpolation=filter)
-        got = prepare(photo, Preprocess((224, 192), "stretch", filter=filter))
+        got = prepare(photo, Preprocess((224, 192), "stretch", filter=filter)).pixels
         np.testing.assert_array_equal(got, np.asarray(want))

@@ -36,7 +36,7 @@ def program(tmp_path):
 def test_same_pixels(program, rule, picture, examples, tmp_path):
     (tmp_path / "preprocess.json").write_text(json.dumps(rule.to_json()))
     with Image.open(examples / picture) as image:
-        ours = prepare(image, rule)
+        ours = prepare(image, rule).pixels
     theirs = program.prepare(examples / picture)
     assert theirs.shape == (1, *rule.size, 3)
     assert theirs.dtype == np.uint8

@@ -11,12 +11,20 @@ from eyespot.core.pixels import Preprocess, torchvision_preprocess
 from eyespot.errors import PictureError
 from eyespot.image import prepare as module
 from eyespot.image.decode import decode
-from eyespot.image.prepare import decode_and_prepare, prepare, wanted
+from eyespot.image.prepare import wanted
 from eyespot.image.sampling import sample
 from tolerances import LOSSY_PICTURE, RESAMPLED, RESAMPLED_MEAN, RESAMPLED_TWICE, SCALED_DECODE
 
 FILTERS = ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 RULES = ["crop", "stretch", "letterbox"]
+
+
+def prepare(image, preprocess):
+    return module.prepare(image, preprocess).pixels
+
+
+def decode_and_prepare(data, preprocess):
+    return module.decode_and_prepare(data, preprocess).pixels
 
 
 def noise(height, width, seed=0):

@@ -34,7 +34,7 @@ def test_torchvision(size, filter):
     mode = transforms.InterpolationMode[filter.upper()]
     theirs = transforms.Compose([transforms.Resize(256, mode), transforms.CenterCrop(224)])
     image = photograph(size)
-    assert_same(prepare(image, torchvision_preprocess(filter=filter)), theirs(image))
+    assert_same(prepare(image, torchvision_preprocess(filter=filter)).pixels, theirs(image))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -47,7 +47,7 @@ def test_timm(size, pixels, part):
     resize = theirs.transforms[0].size
     image = photograph(size)
     want = theirs(image).numpy().transpose(1, 2, 0) * 255
-    got = prepare(image, Preprocess((pixels, pixels), "crop", resize, "bicubic"))
+    got = prepare(image, Preprocess((pixels, pixels), "crop", resize, "bicubic")).pixels
     assert_same(got, np.rint(want))
 
 
@@ -57,5 +57,5 @@ def test_torch_without_antialias(size):
     image = photograph(size)
     tensor = torch.from_numpy(np.asarray(image).transpose(2, 0, 1)[None].copy()).float()
     want = torch.nn.functional.interpolate(tensor, (224, 192), mode="bilinear", align_corners=False, antialias=False)
-    got = prepare(image, Preprocess((224, 192), "stretch", antialias=False))
+    got = prepare(image, Preprocess((224, 192), "stretch", antialias=False)).pixels
     assert np.abs(got - want[0].numpy().transpose(1, 2, 0)).max() <= POINT_SAMPLED

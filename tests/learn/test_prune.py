@@ -147,7 +147,7 @@ def test_a_bundle_of_half_the_macs_verifies_serves_and_goes_on(bundle, data, tmp
         assert [check.name for check in verify(small, runtime=runtime) if not check.passed] == []
     picture = next(data.rglob("*.png"))
     with load(small.path) as model:
-        pixels = decode_and_prepare(picture.read_bytes(), small.card.preprocess)
+        pixels = decode_and_prepare(picture.read_bytes(), small.card.preprocess).pixels
         assert model(str(picture)).logits.shape == (3,)
         assert pixels.shape == (32, 32, 3)
     assert report.to_json()["macs"] == {"before": before.macs, "after": after.macs}

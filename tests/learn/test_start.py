@@ -228,7 +228,7 @@ def test_real_folded_weights_answer_the_same_and_can_be_trained(name, assets):
     folded, weights = matched.graph, matched.weights
     preprocess = Preprocess((96, 96), scale=1.0, mean=(127.5,) * 3, std=(127.5,) * 3)
     files = sorted((assets / "datasets/imagenet_samples").glob("**/*.[jJ]*"))[:16]
-    pixels = np.stack([decode_and_prepare(file.read_bytes(), preprocess) for file in files])
+    pixels = np.stack([decode_and_prepare(file.read_bytes(), preprocess).pixels for file in files])
     x = torch.from_numpy(normalise(pixels, preprocess))
     got, tensors = start.restore_norms(folded, weights, [x[:8], x[8:]], drawn=graph)
     assert got == graph

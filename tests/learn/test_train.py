@@ -69,7 +69,7 @@ def test_the_figure_is_that_of_the_bundle_picture_by_picture(done, pictures):
     names = json.loads((done.path / "split.json").read_text())["parts"]["val"]
     held = [sample for sample in source.samples if sample.name in names]
     bundle = read(done.best)
-    prepared = [decode_and_prepare(source.read(sample), bundle.card.preprocess) for sample in held]
+    prepared = [decode_and_prepare(source.read(sample), bundle.card.preprocess).pixels for sample in held]
     ours = logits(bundle.card.graph, bundle.weights(), bundle.card.preprocess, prepared, workers=2)
     with load(done.best, threads=1) as model:
         served = np.stack([model(source.where(sample)).logits for sample in held])

@@ -57,7 +57,7 @@ def make_goldens(card: Card, weights: Mapping[str, NDArray[np.float32]]) -> Gold
 
     jpeg = (resources.files("eyespot.bundle") / "golden.jpg").read_bytes()
     noise = np.random.default_rng(0).integers(0, 256, (*card.preprocess.size, 3), np.uint8)
-    pixels = np.stack([decode_and_prepare(jpeg, card.preprocess), noise])
+    pixels = np.stack([decode_and_prepare(jpeg, card.preprocess).pixels, noise])
     logits = run(card.graph, weights, normalise(pixels, card.preprocess))[card.graph.outputs[0]]
     return Goldens(jpeg, pixels, np.ascontiguousarray(logits, np.float32))
 

@@ -62,6 +62,6 @@ def _goldens(network: Quantized, preprocess: Preprocess) -> Goldens:
     """The same photograph and noise that every bundle has, and this network's answers."""
     jpeg = (resources.files("eyespot.bundle") / "golden.jpg").read_bytes()
     noise = np.random.default_rng(0).integers(0, 256, (*preprocess.size, 3), np.uint8)
-    pixels = np.stack([decode_and_prepare(jpeg, preprocess), noise])
+    pixels = np.stack([decode_and_prepare(jpeg, preprocess).pixels, noise])
     logits = run_quantized(network, normalise(pixels, preprocess))[network.graph.outputs[0]]
     return Goldens(jpeg, pixels, np.ascontiguousarray(logits, np.float32))

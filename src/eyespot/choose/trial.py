@@ -46,7 +46,7 @@ def trial(candidate: Candidate, graph: Graph) -> Iterator[Bundle]:
         lowered = _lower(candidate, graph)
         size = lowered.preprocess.size
         jpeg = (resources.files("eyespot.bundle") / "golden.jpg").read_bytes()
-        pixels = np.stack([decode_and_prepare(jpeg, lowered.preprocess), _noise(size)])
+        pixels = np.stack([decode_and_prepare(jpeg, lowered.preprocess).pixels, _noise(size)])
         model = Path(folder) / "model.onnx"
         model.write_bytes(lowered.model)
         with open_model(model, runtime=candidate.runtime, threads=1) as session:

@@ -173,7 +173,7 @@ def pictures_of(data: Path, bundle: Bundle, *, most: int, say: Callable[[str], N
     for picture, target in chosen:
         say(f"preparing {len(pixels) + 1} of {len(chosen)}")
         try:
-            pixels.append(decode_and_prepare(read_bytes(picture), bundle.card.preprocess))
+            pixels.append(decode_and_prepare(read_bytes(picture), bundle.card.preprocess).pixels)
             targets.append(target)
         except PictureError as error:
             unreadable.append(str(error))

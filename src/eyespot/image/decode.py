@@ -56,12 +56,14 @@ class Decoded(NamedTuple):
     """An upright RGB picture, perhaps at a smaller scale.
 
     box: the part of ``image`` that the full picture covers, a fraction of a pixel less where the scale does not divide
-    a side (left, top, right, bottom). size: (height, width) of the full picture.
+    a side (left, top, right, bottom). size: (height, width) of the full picture. orientation: EXIF's, of the stored
+    picture.
     """
 
     image: Image.Image
     box: Box
     size: tuple[int, int]
+    orientation: int = UPRIGHT
 
 
 class Opened:
@@ -94,7 +96,7 @@ class Opened:
             box = turn_box(box, reader.size, self.orientation)
             image = turn(to_rgb(reader), self.orientation)
             image.info = {}  # nobody shall apply the orientation, or a palette's transparency, again
-        return Decoded(image, box, size)
+        return Decoded(image, box, size, self.orientation)
 
 
 def open_picture(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Opened:
@@ -130,8 +132,13 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         if min(image.size) < 1:
             raise PictureError(f"a picture of {_by(image.size)} pixels came, at least 1×1 was needed; check its source")
         image.load()
-        is_stored = isinstance(image, ImageFile.ImageFile) and image.format not in ("TIFF", "HEIF")
-        return turn(to_rgb(image), from_info(image.info) if is_stored else UPRIGHT)
+        return turn(to_rgb(image), orientation_of(image))
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The turn, 1 to 8, that a caller's image still needs: its EXIF's if it comes straight from ``PIL.Image.open``."""
+    is_stored = isinstance(image, ImageFile.ImageFile) and image.format not in ("TIFF", "HEIF")
+    return from_info(image.info) if is_stored else UPRIGHT
 
 
 def _envelope(format: Format, data: bytes, max_pixels: int) -> envelope.Envelope:

@@ -10,6 +10,8 @@ import re
 import struct
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 UPRIGHT = 1
@@ -104,3 +106,21 @@ def turn_box(box: Box, size: tuple[int, int], orientation: int) -> Box:
     if turn.flips_y:
         top, bottom = height - bottom, height - top
     return left, top, right, bottom
+
+
+def turn_points(
+    points: NDArray[np.float64], size: tuple[int, int], orientation: int, *, back: bool
+) -> NDArray[np.float64]:
+    """Points (…, 2) of a stored image, (x, y), once it is upright; with ``back`` the other way.
+
+    size: (height, width) of the upright image.
+    """
+    turn = _TURNS.get(orientation)
+    if turn is None:
+        return points
+    height, width = size
+    if turn.swaps and not back:
+        points = points[..., ::-1]
+    x, y = points[..., 0], points[..., 1]
+    turned = np.stack([width - x if turn.flips_x else x, height - y if turn.flips_y else y], axis=-1)
+    return turned[..., ::-1] if turn.swaps and back else turned

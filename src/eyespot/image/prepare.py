@@ -1,7 +1,8 @@
 """The only resize in the house: a picture to the pixels that a network was trained to see.
 
-    pixels = prepare(picture, preprocess)              # PIL picture or uint8 (h, w, 3) → uint8 (H, W, 3), RGB
-    pixels = decode_and_prepare(data, preprocess)      # the bytes of a file; a large JPEG is decoded at a smaller scale
+    pixels, placement = prepare(image, preprocess)          # PIL image or uint8 (h, w, 3) → uint8 (H, W, 3), RGB
+    pixels, placement = decode_and_prepare(data, preprocess)    # a file's bytes; a large JPEG is decoded smaller
+    boxes = placement.to_image(boxes)                       # from the network's pixels back to the image's
 
 No number is scaled to floats here and no channel reordered: that happens inside the session's graph.
 
@@ -44,8 +45,9 @@ from PIL import Image
 
 from eyespot.core.pixels import Filter, Preprocess
 from eyespot.errors import PictureError
-from eyespot.image.decode import MAX_PIXELS, Decoded, open_picture, upright_rgb
-from eyespot.image.orientation import Box
+from eyespot.image.decode import MAX_PIXELS, Decoded, open_picture, orientation_of, upright_rgb
+from eyespot.image.orientation import UPRIGHT, Box
+from eyespot.image.placement import Placement
 from eyespot.image.sampling import sample
 
 Pixels = NDArray[np.uint8]
@@ -66,6 +68,13 @@ _ENOUGH = 2.0  # times the resized side, for 1/2 and 1/4
 _ENOUGH_AT_EIGHTH = 1.4
 
 
+class Prepared(NamedTuple):
+    """A network's input, (H, W, 3) uint8 RGB, C-contiguous and its own, and where the image lies in it."""
+
+    pixels: Pixels
+    placement: Placement
+
+
 class _Plan(NamedTuple):
     """The whole picture becomes ``width`` × ``height``, of which the window is kept, at (x, y) of the result."""
 
@@ -79,18 +88,21 @@ class _Plan(NamedTuple):
     y: int = 0
 
 
-def prepare(image: Image.Image | Pixels, preprocess: Preprocess) -> Pixels:
-    """A picture as (H, W, 3) uint8 RGB, C-contiguous and its own.
+def prepare(image: Image.Image | Pixels, preprocess: Preprocess) -> Prepared:
+    """An image as a network sees it.
 
     image: a PIL picture of any mode, or uint8 (h, w, 3) RGB. One straight from ``PIL.Image.open`` is turned upright.
     Raises PictureError for any other array, and for a picture that cannot be decoded.
     """
-    picture = upright_rgb(image) if isinstance(image, Image.Image) else _from_array(image)
-    return _place(Decoded(picture, (0, 0, *picture.size), picture.size[::-1]), preprocess)
+    if isinstance(image, Image.Image):
+        picture, orientation = upright_rgb(image), orientation_of(image)
+    else:
+        picture, orientation = _from_array(image), UPRIGHT
+    return _place(Decoded(picture, (0, 0, *picture.size), picture.size[::-1], orientation), preprocess)
 
 
-def decode_and_prepare(data: bytes, preprocess: Preprocess, *, max_pixels: int = MAX_PIXELS) -> Pixels:
-    """The bytes of a picture file as (H, W, 3) uint8 RGB, decoded no larger than needed. Errors as ``decode``."""
+def decode_and_prepare(data: bytes, preprocess: Preprocess, *, max_pixels: int = MAX_PIXELS) -> Prepared:
+    """The bytes of an image file as a network sees it, decoded no larger than needed. Errors as ``decode``."""
     opened = open_picture(data, max_pixels=max_pixels)
     return _place(opened.load(wanted(preprocess, opened.size)), preprocess)
 
@@ -133,19 +145,22 @@ def _plan(preprocess: Preprocess, size: tuple[int, int]) -> _Plan:
     return _Plan(full_w, full_h, round(left / 2), round(top / 2), width, height)
 
 
-def _place(decoded: Decoded, preprocess: Preprocess) -> Pixels:
+def _place(decoded: Decoded, preprocess: Preprocess) -> Prepared:
     plan = _plan(preprocess, decoded.size)
+    scale = plan.width / decoded.size[1], plan.height / decoded.size[0]
+    offset = float(plan.x - plan.left), float(plan.y - plan.top)
+    placement = Placement(decoded.size, scale, offset, decoded.orientation)
     if preprocess.antialias or preprocess.filter in _CUT_FROM_WHOLE:
         filter: Filter = preprocess.filter if preprocess.antialias else "nearest"
         pixels: Pixels = np.array(_resample(decoded.image, decoded.box, plan, filter))
     else:
         pixels = _sample(decoded.image, decoded.box, plan, preprocess.filter)
     if pixels.shape[:2] == preprocess.size:
-        return pixels
+        return Prepared(pixels, placement)
     canvas = np.empty((*preprocess.size, 3), np.uint8)
     canvas[:] = preprocess.fill
     canvas[plan.y : plan.y + plan.down, plan.x : plan.x + plan.across] = pixels
-    return canvas
+    return Prepared(canvas, placement)
 
 
 def _resample(image: Image.Image, box: Box, plan: _Plan, filter: Filter) -> Image.Image:

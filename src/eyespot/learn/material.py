@@ -90,11 +90,11 @@ def gather(
             return None if session is None else np.asarray(session.run(prepared[None])[0], np.float32)
 
         def for_training(data: bytes) -> tuple[Pixels, Floats | None]:
-            vector = None if session is None else seen(decode_and_prepare(data, preprocess))
+            vector = None if session is None else seen(decode_and_prepare(data, preprocess).pixels)
             return to_store(data, preprocess), vector
 
         def for_looking(data: bytes) -> tuple[Pixels, Floats | None]:
-            prepared = decode_and_prepare(data, preprocess)
+            prepared = decode_and_prepare(data, preprocess).pixels
             return prepared, seen(prepared)
 
         for part, samples in parts.items():

@@ -132,7 +132,7 @@ def to_store(data: bytes, preprocess: Preprocess) -> Pixels:
     size = max(1, round(height * wanted / shorter)), max(1, round(width * wanted / shorter))
     if max(size) > 8 * wanted:  # a ribbon: what a crop shows of it has a shape
         size = min(size[0], 8 * wanted), min(size[1], 8 * wanted)
-    return decode_and_prepare(data, Preprocess(size, "stretch", filter=preprocess.filter, antialias=True))
+    return decode_and_prepare(data, Preprocess(size, "stretch", filter=preprocess.filter, antialias=True)).pixels
 
 
 def _memory() -> int:

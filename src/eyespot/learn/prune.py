@@ -259,7 +259,7 @@ def _seen(job: _Job) -> Iterator[tuple[Tensor, Tensor]]:
     material, preprocess = job.material, job.origin.preprocess
     chosen = np.random.default_rng((job.run.recipe.seed, _SEEN)).permutation(len(material.targets))[:_SEEN]
     for rows in np.array_split(chosen, max(len(chosen) // _AT_ONCE, 1)):
-        pixels = np.stack([prepare(material.pictures[int(i)], preprocess) for i in rows])
+        pixels = np.stack([prepare(material.pictures[int(i)], preprocess).pixels for i in rows])
         yield to_inputs(pixels, preprocess), torch.from_numpy(material.targets[rows])
 
 

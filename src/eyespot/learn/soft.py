@@ -127,7 +127,7 @@ def _compute(
             step()
 
         def logits(sample: Sample) -> Floats:
-            pixels = decode_and_prepare(source.read(sample), teacher.card.preprocess)
+            pixels = decode_and_prepare(source.read(sample), teacher.card.preprocess).pixels
             return np.ascontiguousarray(session.run(pixels[None])[0][columns], np.float32)
 
         for answer in in_order(logits, samples[done:], workers):

@@ -246,7 +246,7 @@ def _prepared(bench: Bench) -> Iterator[Tensor]:
     chosen = range(0, len(pictures), max(len(pictures) // _MEASURED, 1))[:_MEASURED]
     for start in range(0, len(chosen), _AT_ONCE):
         rows = chosen[start : start + _AT_ONCE]
-        yield to_inputs(np.stack([prepare(pictures[i], preprocess) for i in rows]), preprocess)
+        yield to_inputs(np.stack([prepare(pictures[i], preprocess).pixels for i in rows]), preprocess)
 
 
 def _network(graph: Graph, weights: Weights, bench: Bench) -> Network:

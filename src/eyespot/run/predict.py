@@ -54,8 +54,8 @@ class Model:
     def prepare(self, picture: Picture) -> NDArray[np.uint8]:
         """The pixels (height, width, 3) that this network sees."""
         if isinstance(picture, str | Path | bytes | bytearray | memoryview):
-            return decode_and_prepare(read_bytes(picture), self.bundle.card.preprocess)
-        return prepare(picture, self.bundle.card.preprocess)
+            return decode_and_prepare(read_bytes(picture), self.bundle.card.preprocess).pixels
+        return prepare(picture, self.bundle.card.preprocess).pixels
 
     def close(self) -> None:
         """Gives the session's memory back."""

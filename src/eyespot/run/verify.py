@@ -24,7 +24,7 @@ def verify(bundle: Bundle, *, runtime: str = "onnxruntime") -> list[Check]:
     checks = [Check("files", True, f"{len(bundle.card.files)} files have the sha256 that the card promises")]
     with open_session(bundle, runtime=runtime) as session:
         logits = session.run(goldens.pixels)
-        pixels = decode_and_prepare(goldens.jpeg, bundle.card.preprocess)
+        pixels = decode_and_prepare(goldens.jpeg, bundle.card.preprocess).pixels
         from_jpeg = session.run(pixels[None])[0]
     checks.append(check_logits(logits, goldens, precision=bundle.card.precision, runtime=runtime))
     grey = float(np.abs(pixels.astype(np.int16) - goldens.pixels[0]).mean())

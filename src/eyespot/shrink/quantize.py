@@ -240,7 +240,7 @@ def _pictures(
     pixels, targets, unreadable = [], [], []
     for example in order:
         try:
-            picture = decode_and_prepare(read_bytes(example.picture()), bundle.card.preprocess)
+            picture = decode_and_prepare(read_bytes(example.picture()), bundle.card.preprocess).pixels
         except PictureError as error:
             unreadable.append(str(error))
             continue
