@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eyespot.arch.catalogue import backbone as backbone
     from eyespot.bundle.store import Bundle as Bundle
     from eyespot.core.card import Card as Card
     from eyespot.core.cost import cost as cost
@@ -28,6 +29,7 @@ _HOME = {
     "Model": "run.predict",
     "Preprocess": "core.pixels",
     "Sketch": "core.sketch",
+    "backbone": "arch.catalogue",
     "cost": "core.cost",
     "load": "run.predict",
 }

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from eyespot.arch.catalogue import FAMILIES, draw, variant, variants
+from eyespot.arch.catalogue import FAMILIES, backbone, draw, variant, variants
 from eyespot.core.graph import Graph
+from eyespot.core.sketch import Sketch
 from eyespot.errors import GraphError, UnknownName, UsageError
 
 
@@ -127,3 +128,32 @@ def test_drawing_one_network_reads_one_family_and_the_standard_library():
     parts = ("blocks", "catalogue", "depth", "mobilenet_v2", "variant")
     assert families.split() == [f"eyespot.arch.{part}" for part in parts]
     assert heavy == ""
+
+
+@pytest.mark.parametrize("name", [next(n for n, v in variants().items() if v.family == family) for family in FAMILIES])
+def test_a_head_is_drawn_on_the_taps_of_every_family(name):
+    whole = draw(name)
+    strides = tuple(whole.taps)[-3:]
+    graph = backbone(name, taps=strides)
+    assert graph.outputs == tuple(whole.taps[stride] for stride in strides)
+    assert not graph.by_name.keys() - whole.by_name.keys()
+    assert {node.name for node in graph.nodes} == whole.upwards(*graph.outputs)
+    assert all(whole.parameters[key] == parameter for key, parameter in graph.parameters.items())
+
+    s = Sketch.extend(graph)
+    scores = [s.conv(f"scores{i}", x, 5, bias=True) for i, x in enumerate(s.maps(*graph.outputs))]
+    headed = s.graph(*scores)
+    assert [headed.shape(name)[0] for name in headed.outputs] == [5] * len(strides)
+    assert Graph.from_json(headed.to_json()) == headed
+    assert headed.taps == graph.taps
+
+
+def test_a_backbone_without_such_a_map_is_refused():
+    with pytest.raises(UsageError, match=r"expected strides that eyelet_1.0 has \(2, 4, 8\), got 8, 64"):
+        backbone("eyelet_1.0", taps=(8, 64))
+    with pytest.raises(UsageError, match="got none"):
+        backbone("mobilenet_v2_1.0", taps=())
+    with pytest.raises(GraphError, match="'nowhere'"):
+        draw("mobilenet_v2_1.0").up_to("nowhere")
+    with pytest.raises(GraphError, match="'nowhere'"):
+        Sketch.extend(draw("eyelet_1.0")).maps("nowhere")

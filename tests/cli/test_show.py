@@ -96,7 +96,7 @@ def test_bad_values_are_one_line_and_exit_code_2(args, says):
 def test_a_bundle_is_not_drawn_anew(tiny):
     done = show(tiny.path, "--size", 64, "--set", "width=2")
     assert done.returncode == 2
-    assert "only those are drawn with --set width, --size" in done.stderr
+    assert "expected an architecture of the catalogue with --set width, --size, got" in done.stderr
 
 
 def test_weights_for_a_network_of_ones_own(tmp_path):
@@ -128,3 +128,12 @@ def test_a_calibrated_bundle_says_so(tiny, tmp_path):
     assert "softmax(logits / 1.5)" in text
     assert "from a probability of 0.75 on" in text
     assert "certain" not in on_a_terminal([sys.executable, "-m", "eyespot", "show", str(tiny.path), "--no-layers"])[1]
+
+
+def test_a_backbone_ends_at_its_feature_maps():
+    found = shown("mobilenet_v2_1.0", "--backbone")
+    assert list(found["outputs"].values())[-1] == [320, 7, 7]
+    assert "classifier" not in [layer["name"] for layer in found["layers"]]
+    done = show("eyelet_1.0.tiny200", "--backbone")
+    assert done.returncode == 2
+    assert "expected an architecture of the catalogue with --backbone, got eyelet_1.0.tiny200" in done.stderr

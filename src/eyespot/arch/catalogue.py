@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from types import MappingProxyType
@@ -18,7 +18,7 @@ from eyespot.arch.variant import Published, Variant
 from eyespot.core.graph import Graph
 from eyespot.errors import UnknownName, UsageError
 
-__all__ = ["FAMILIES", "Published", "Variant", "draw", "is_own", "variant", "variants"]
+__all__ = ["FAMILIES", "Published", "Variant", "backbone", "draw", "is_own", "variant", "variants"]
 
 FAMILIES = (
     "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "mobilenet_v4", "mnasnet", "squeezenet", "shufflenet_v1",
@@ -68,6 +68,34 @@ def draw(name: str, arguments: Mapping[str, object] = MappingProxyType({})) -> G
             raise UsageError(f"{name} takes no argument {key!r}; it takes {', '.join(sorted(defaults)) or 'none'}")
         _check(name, key, value, defaults[key])
     return v.function(**{**v.arguments, **arguments})
+
+
+def backbone(
+    name: str, *, taps: Sequence[int] = (4, 8, 16, 32), arguments: Mapping[str, object] = MappingProxyType({})
+) -> Graph:
+    """A network without its head, for a head of another task: ``backbone("mobilenet_v3_small_1.0", taps=(8, 16, 32))``.
+
+    A head is drawn on it with ``Sketch.extend(graph)``, reading ``sketch.maps(*graph.outputs)``. Names of nodes are
+    those of the whole network, so its weights fit.
+
+    Args:
+        name: An architecture of the catalogue, or FILE.py:FUNCTION.
+        taps: Strides, in network pixels per map pixel; the outputs are the last maps at these, in this order.
+        arguments: Keywords of the family's function, as for ``draw``.
+
+    Returns:
+        The graph up to the deepest of these taps.
+
+    Raises:
+        UsageError: The network has no map at one of these strides.
+        UnknownName: No architecture has this name.
+    """
+    graph = draw(name, arguments)
+    missing = [stride for stride in taps if stride not in graph.taps]
+    if missing or not taps:
+        has = ", ".join(map(str, graph.taps)) or "none"
+        raise UsageError(f"expected strides that {name} has ({has}), got {', '.join(map(str, taps)) or 'none'}")
+    return graph.up_to(*(graph.taps[stride] for stride in taps))
 
 
 @cache

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--size", type=PictureSize(), help="Draw an architecture for pictures of this side, or HEIGHTxWIDTH.")
 @click.option("--classes", type=click.IntRange(1), help="Draw an architecture with so many outputs.")
 @click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="An argument of the architecture: width=0.5.")
+@click.option("--backbone", is_flag=True, help="An architecture up to its feature maps (taps), without its head.")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Write a diagram of the network there.")
 def command(
     name: str,
@@ -35,6 +36,7 @@ def command(
     size: int | tuple[int, int] | None,
     classes: int | None,
     given: tuple[str, ...],
+    backbone: bool,
     svg: Path | None,
 ) -> None:
     """Says what NAME is: a bundle (its name or directory), an architecture, or FILE.py:FUNCTION.
@@ -50,11 +52,14 @@ def command(
     plain = as_json or not sys.stdout.isatty()
     if (name in variants() or is_own(name)) and not Path(name).is_dir():
         graph = draw(name, arguments)
+        if backbone:
+            graph = graph.up_to(*graph.taps.values())
         _write_svg(svg, graph, name)
         _architecture(name, graph, plain=plain, layers=layers)
         return
-    if arguments:
-        raise UsageError(f"{name} is no architecture of the catalogue; only those are drawn with {_options(arguments)}")
+    if arguments or backbone:
+        options = [*_options(arguments), *(["--backbone"] if backbone else [])]
+        raise UsageError(f"expected an architecture of the catalogue with {', '.join(options)}, got {name}")
     try:
         bundle = open_bundle(name)
     except UnknownName as error:
@@ -79,8 +84,8 @@ def _unknown(name: str, error: UnknownName) -> UnknownName:
     return UnknownName(f"{error} Architectures: {', '.join(near)}") if near else error
 
 
-def _options(arguments: dict[str, object]) -> str:
-    return ", ".join(f"--{key}" if key in ("size", "classes") else f"--set {key}" for key in arguments)
+def _options(arguments: dict[str, object]) -> list[str]:
+    return [f"--{key}" if key in ("size", "classes") else f"--set {key}" for key in arguments]
 
 
 def _architecture(name: str, graph: Graph, *, plain: bool, layers: bool) -> None:

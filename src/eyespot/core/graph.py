@@ -113,6 +113,30 @@ class Graph:
         outputs = tuple(name for name in self.outputs if name in kept)
         return Graph(self.input, nodes, outputs, {s: n for s, n in self.taps.items() if n in kept})
 
+    def upwards(self, *names: str, stop: str = INPUT) -> set[str]:
+        """What ``names`` are computed from, they themselves too, without ``stop`` and what only that is made of."""
+        needed: set[str] = set()
+        left = list(names)
+        while left:
+            name = left.pop()
+            if name not in needed and name != stop:
+                needed.add(name)
+                left += () if name == INPUT else self.by_name[name].inputs
+        return needed
+
+    def up_to(self, *outputs: str) -> Graph:
+        """The part of the network that these nodes need, with them as its outputs; names stay as they are.
+
+        Raises:
+            GraphError: One of them is not a node.
+        """
+        missing = [name for name in outputs if name not in self.by_name]
+        if missing or not outputs:
+            raise GraphError(f"expected names of nodes, got {', '.join(map(repr, missing)) or 'none'}")
+        needed = self.upwards(*outputs)
+        nodes = tuple(node for node in self.nodes if node.name in needed)
+        return Graph(self.input, nodes, outputs, {s: n for s, n in self.taps.items() if n in needed})
+
     @cached_property
     def digest(self) -> str:
         """sha256 of the structure, in hexadecimal; equal graphs have equal digests on every machine."""

@@ -65,6 +65,21 @@ class Sketch:
         self._scopes: list[str] = []
         self._train_only = False
 
+    @classmethod
+    def extend(cls, graph: Graph, *, padding: PaddingRule = "symmetric") -> Sketch:
+        """Draws on where ``graph`` ends: a head on a backbone. ``maps(*graph.outputs)`` are what it reads."""
+        sketch = cls(graph.input, padding=padding)
+        sketch._nodes = dict(graph.by_name)
+        sketch._taps = dict(graph.taps)
+        return sketch
+
+    def maps(self, *names: str) -> tuple[Map, ...]:
+        """Handles on nodes that are drawn already. Raises GraphError for a name that is not."""
+        missing = [name for name in names if name not in self._nodes]
+        if missing:
+            raise GraphError(f"expected names of nodes drawn so far, got {missing[0]!r}")
+        return tuple(Map(name, self._nodes[name].shape) for name in names)
+
     @contextmanager
     def scope(self, name: str) -> Iterator[None]:
         """Everything drawn inside is called ``name.…``."""

@@ -113,7 +113,7 @@ def backbone(graph: Graph) -> Graph:
     SqueezeNet's, which takes the mean after its classifier and a ReLU.
     """
     last = backbone_features(graph)
-    kept: set[str] = set(_upwards(graph, last))
+    kept = graph.upwards(last)
     nodes = [node for node in graph.nodes if node.name in kept]
     if len(graph.shape(last)) == 3:
         for role, op in (("pool", ops.GlobalAvgPool()), ("flatten", ops.Flatten())):
@@ -121,17 +121,6 @@ def backbone(graph: Graph) -> Graph:
             nodes.append(Node(_free(graph, f"features_{role}"), op, (last,), shape))
             last = nodes[-1].name
     return Graph(graph.input, tuple(nodes), (last,), {s: n for s, n in graph.taps.items() if n in kept})
-
-
-def _upwards(graph: Graph, name: str, stop: str = INPUT) -> Iterator[str]:
-    """A node and all that it is computed from, each once; nothing above ``stop``, which itself is not given."""
-    seen, left = {stop}, [name]
-    while left:
-        name = left.pop()
-        if name not in seen:
-            seen.add(name)
-            yield name
-            left += graph.by_name[name].inputs if name != INPUT else ()
 
 
 def _free(graph: Graph, name: str) -> str:
@@ -165,7 +154,7 @@ def _residual_branches(graph: Graph) -> Iterator[tuple[str, str]]:
     for node in graph.nodes:
         if isinstance(node.op, ops.Add) and len(node.inputs) == 2:
             for shortcut, branch in (node.inputs, node.inputs[::-1]):
-                inside = set(_upwards(graph, branch, shortcut))
+                inside = graph.upwards(branch, stop=shortcut)
                 if branch != INPUT and INPUT not in inside and branch != shortcut:
                     yield node.name, branch
                     break
