@@ -181,7 +181,7 @@ def test_on_a_terminal(tiny, pictures):
     assert "{" not in text
     code, text = terminal("classify", pictures, "-m", tiny.path)
     assert code == 1
-    assert "12 pictures in" in text
+    assert "12 images in" in text
     assert "1 picture could not be read" in text
     code, text = terminal("classify", pictures / "00001.jpg", "-m", tiny.path, "--json")
     assert json.loads(text)["model"] == "tiny.test"

@@ -103,14 +103,13 @@ def command(
         picture=read_bytes(picture) if picture else None,
     )
     device = _device(target, python)
-    say = _say if sys.stderr.isatty() else lambda _: None
-    trainer = None if data is None else _trainer(data, out / WORK, threads, group, say)
     try:
-        chosen = choose(wants, out, trainer=trainer, device=device, say=say)
+        with terminal.Progress() as progress:
+            trainer = None if data is None else _trainer(data, out / WORK, threads, group, progress.stage)
+            chosen = choose(wants, out, trainer=trainer, device=device, say=progress.stage)
     except KeyboardInterrupt:
-        click.echo("\neyespot: interrupted; the same command goes on", err=True)
+        click.echo("eyespot: interrupted; the same command goes on", err=True)
         return 130
-    _say("")
     if as_json or not sys.stdout.isatty():
         click.echo(json.dumps(chosen.to_json(), ensure_ascii=False))
     else:
@@ -141,12 +140,6 @@ def _trainer(data: Path, work: Path, threads: int | None, group: str | None, say
     from eyespot.learn.tournament import Tournament
 
     return Tournament(data, work, threads=threads, group=group, say=say)
-
-
-def _say(text: str) -> None:
-    """What is being done, on one line that goes again."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[K{terminal.fit(text, terminal.columns() - 1) if text else ''}", nl=False, err=True)
 
 
 def _lines(chosen: Chosen, out: Path) -> list[str]:

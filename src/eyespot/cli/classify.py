@@ -66,36 +66,34 @@ def command(
 def _to_pipe(model: Model, pictures: tuple[str, ...], *, recursive: bool, top: int, workers: int | None) -> int:
     from eyespot.run.sink import json_text
 
-    progress = terminal.Progress(_count(pictures, recursive=recursive))
     count = failed = 0
-    for outcome in _outcomes(model, _inputs(pictures, recursive=recursive), workers=workers):
-        record = outcome.to_json(top)
-        count += 1
-        failed += "error" in record
-        progress.above(json_text(record))
-        progress.step()
-    progress.clear()
+    with terminal.Progress(lambda: _count(pictures, recursive=recursive)) as progress:
+        for outcome in _outcomes(model, _inputs(pictures, recursive=recursive), workers=workers):
+            record = outcome.to_json(top)
+            count += 1
+            failed += "error" in record
+            progress.above(json_text(record))
+            progress.step()
     if not count:
         raise UsageError(_nothing(pictures, recursive=recursive))
     return min(failed, 1)
 
 
 def _to_terminal(model: Model, pictures: tuple[str, ...], *, recursive: bool, top: int, workers: int | None) -> int:
-    total = sum(1 for _ in _inputs(pictures, recursive=recursive))
+    total = _count(pictures, recursive=recursive)
     if not total:
         raise UsageError(_nothing(pictures, recursive=recursive))
-    progress = terminal.Progress(total)
     listed: list[tuple[str, str]] = []
     failed = 0
-    for outcome in _outcomes(model, _inputs(pictures, recursive=recursive), workers=workers):
-        record = outcome.to_json(top)
-        if "error" in record:
-            failed += 1
-            listed += [(record["image"], record["error"])] if failed <= _LISTED else []
-        else:
-            progress.above(_block(record) if total <= 10 else _row(record))
-        progress.step()
-    progress.clear()
+    with terminal.Progress(total) as progress:
+        for outcome in _outcomes(model, _inputs(pictures, recursive=recursive), workers=workers):
+            record = outcome.to_json(top)
+            if "error" in record:
+                failed += 1
+                listed += [(record["image"], record["error"])] if failed <= _LISTED else []
+            else:
+                progress.above(_block(record) if total <= 10 else _row(record))
+            progress.step()
     if total > 10:
         click.echo(progress.summary(), err=True)
     return _list_failures(listed, failed)
@@ -113,15 +111,14 @@ def _to_file(
         earlier = sink.done.count
         if earlier:
             click.echo(f"{out} holds {earlier:,} results; going on from there", err=True)
-        progress = terminal.Progress(_count(pictures, recursive=recursive), done=earlier)
         listed: list[tuple[str, str]] = []
-        for outcome in _outcomes(model, _left(pictures, sink, recursive=recursive), workers=workers):
-            record = outcome.to_json(top)
-            sink.write(record)
-            if "error" in record and len(listed) < _LISTED:
-                listed.append((record["image"], record["error"]))
-            progress.step()
-        progress.clear()
+        with terminal.Progress(lambda: _count(pictures, recursive=recursive), done=earlier) as progress:
+            for outcome in _outcomes(model, _left(pictures, sink, recursive=recursive), workers=workers):
+                record = outcome.to_json(top)
+                sink.write(record)
+                if "error" in record and len(listed) < _LISTED:
+                    listed.append((record["image"], record["error"]))
+                progress.step()
         click.echo(f"{progress.summary()} → {out}", err=True)
         failed = sink.failed
     return _list_failures(listed, failed, where=out)
@@ -154,9 +151,8 @@ def _inputs(pictures: tuple[str, ...], *, recursive: bool) -> Iterator[str]:
             yield picture
 
 
-def _count(pictures: tuple[str, ...], *, recursive: bool) -> int | None:
-    """How many pictures there are, for the time left; not counted where nobody looks."""
-    return sum(1 for _ in _inputs(pictures, recursive=recursive)) if sys.stderr.isatty() else None
+def _count(pictures: tuple[str, ...], *, recursive: bool) -> int:
+    return sum(1 for _ in _inputs(pictures, recursive=recursive))
 
 
 def _nothing(pictures: tuple[str, ...], *, recursive: bool) -> str:

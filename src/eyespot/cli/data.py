@@ -57,9 +57,8 @@ def check_command(
             from eyespot.run.predict import load
 
             judge = stack.enter_context(load(model, threads=1))
-        progress = terminal.Progress(len(source) * (1 if quick else 2))
+        progress = stack.enter_context(terminal.Progress(len(source) * (1 if quick else 2)))
         report = check(source, model=judge, workers=workers, step=progress.step)
-        progress.clear()
     if page is not None:
         write_page(page, report)
     if as_json or not sys.stdout.isatty():

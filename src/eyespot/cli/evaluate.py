@@ -62,9 +62,8 @@ def command(
         check_page(report)
     with load(bundle, runtime=runtime, threads=1) as model:
         labelled = examples(data, model.bundle.labels, part=part)
-        progress = terminal.Progress(len(labelled))
-        result = evaluate(model, labelled, precision=precision, workers=workers, step=progress.step)
-        progress.clear()
+        with terminal.Progress(len(labelled)) as progress:
+            result = evaluate(model, labelled, precision=precision, workers=workers, step=progress.step)
         facts = about(model, data, labelled)
         if report is not None:
             write_page(report, result, facts, model=model, data=labelled)

@@ -80,14 +80,12 @@ def command(
         drop=max_drop / 100,
     )
     tower = tower_writers() if format.from_tower else (None, None)
-    try:
-        shown = pictures_of(data, opened, most=pictures, say=_say) if data else None
+    with terminal.Progress() as progress:
+        shown = pictures_of(data, opened, most=pictures, say=progress.stage) if data else None
         done = export(
             opened, to, out, pictures=shown, threads=threads, seconds=seconds, budget=budget, facts=facts,
-            writer=tower[0], quantized_writer=tower[1], replace=replace, say=_say,
+            writer=tower[0], quantized_writer=tower[1], replace=replace, say=progress.stage,
         )  # fmt: skip
-    finally:
-        _say("")
     if as_json or not sys.stdout.isatty():
         click.echo(json.dumps({"out": str(done.path), **done.to_json()}, ensure_ascii=False))
     else:
@@ -119,12 +117,6 @@ def _facts(to: str, board: str | None, cc: str | None) -> Callable[[Path], Mappi
         raise UsageError(f"--board and --cc are for --to c; {to} runs on no microcontroller: leave them out")
     chosen = find_board(board) if board else None
     return lambda folder: facts(folder, board=chosen, command=cc)
-
-
-def _say(text: str) -> None:
-    """What is being done, on one line that goes again."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[K{text}", nl=False, err=True)
 
 
 def _print(done: Exported) -> None:

@@ -34,17 +34,15 @@ def command(names: tuple[str, ...], folder: Path | None, as_json: bool) -> int:
     failed = False
     for name in names:
         before = is_here(name)
-        meter = _Meter(name)
         try:
-            bundle = open_bundle(name, errand=meter.errand(folder))
+            with terminal.Progress(unit=terminal.BYTES) as progress:
+                bundle = open_bundle(name, errand=_errand(name, folder, progress))
         except UsageError:
             raise
         except EyespotError as error:
             failed = True
-            meter.clear()
             click.echo(_json(name=name, error=str(error)) if plain else f"{name}: {error}", err=not plain)
             continue
-        meter.clear()
         size = bundle.size()
         if plain:
             click.echo(_json(name=name, path=str(bundle.path), bytes=size, was_here=before))
@@ -57,33 +55,21 @@ def _json(**record: str | int) -> str:
     return json.dumps(record, ensure_ascii=False)
 
 
-class _Meter:
-    """Shows the bytes as they come, from where an earlier download left off."""
+def _errand(name: str, folder: Path | None, progress: terminal.Progress) -> Errand:
+    """What the bundle's opener is told: it shows the bytes as they come, from where an earlier download left off."""
+    from eyespot.bundle.resolve import Errand
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._progress: terminal.Progress | None = None
-        self._count = 0
+    before = -1
 
-    def errand(self, folder: Path | None) -> Errand:
-        """What the bundle's opener is told."""
-        from eyespot.bundle.resolve import Errand
+    def watch(count: int, total: int | None) -> None:
+        nonlocal before
+        if count < before or before < 0:
+            progress.stage(name, total, done=count)
+        else:
+            progress.step(count - before)
+        before = count
 
-        return Errand(folder, self.watch, self.waiting)
+    def waiting() -> None:
+        click.echo(f"another process is fetching {name}; waiting for it", err=True)
 
-    def watch(self, count: int, total: int | None) -> None:
-        """So many bytes are here."""
-        if self._progress is None:
-            self._progress = terminal.Progress(total, done=count, unit=terminal.BYTES)
-        elif count >= self._count:
-            self._progress.step(count - self._count)
-        self._count = count
-
-    def waiting(self) -> None:
-        """Says why nothing happens."""
-        click.echo(f"another process is fetching {self.name}; waiting for it", err=True)
-
-    def clear(self) -> None:
-        """Takes the line away."""
-        if self._progress is not None:
-            self._progress.clear()
+    return Errand(folder, watch, waiting)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import click
 
@@ -82,11 +83,12 @@ def command(
     if plot is not None and plot.suffix.lower() != ".svg":
         raise UsageError(f"--plot {plot}: a name that ends in .svg was needed")
     effort = _effort(seconds, turns, warmup, cold_starts, threads, quick=quick, layers=layers)
-    with _Said() as said:
+    with terminal.Progress() as progress:
+        say = _counting(progress.stage)
         if target is None or target.startswith("ssh:"):
-            found = _by_python(bundles, runtimes, effort, picture, target, python, said)
+            found = _by_python(bundles, runtimes, effort, picture, target, python, say)
         elif target == "adb" or target.startswith("adb:"):
-            found = _by_adb(bundles, runtimes, effort, target, tool, model_file, said)
+            found = _by_adb(bundles, runtimes, effort, target, tool, model_file, say)
         else:
             raise UsageError(f"--on {target}: ssh:HOST, adb or adb:SERIAL was needed")
     if as_json or not sys.stdout.isatty():
@@ -119,7 +121,7 @@ def _by_python(
     picture: Path | None,
     target: str | None,
     python: str,
-    said: _Said,
+    say: Callable[[str], None],
 ) -> list[Measurement]:
     """Here, or on the machine that ``target`` names."""
     from eyespot.run.pictures import read_bytes
@@ -129,10 +131,10 @@ def _by_python(
     if target is None:
         from eyespot.measure.latency import measure
 
-        return measure(ways, effort=effort, picture=data, step=said)
+        return measure(ways, effort=effort, picture=data, step=say)
     from eyespot.measure.remote import measure_by_ssh
 
-    return measure_by_ssh(ways, target.removeprefix("ssh:"), python=python, effort=effort, picture=data, step=said)
+    return measure_by_ssh(ways, target.removeprefix("ssh:"), python=python, effort=effort, picture=data, step=say)
 
 
 def _by_adb(
@@ -142,7 +144,7 @@ def _by_adb(
     target: str,
     tool: Path | None,
     model_file: Path | None,
-    said: _Said,
+    say: Callable[[str], None],
 ) -> list[Measurement]:
     from eyespot.measure.phone import measure_by_adb, tool_for
 
@@ -150,7 +152,7 @@ def _by_adb(
         raise UsageError("--on adb takes no --runtime; the benchmark program decides it: name that with --tool")
     chosen = tool_for(tool, model_file)
     serial = target.removeprefix("adb").removeprefix(":")
-    return measure_by_adb(_ways(bundles, ()), serial, tool=chosen, effort=effort, step=said)
+    return measure_by_adb(_ways(bundles, ()), serial, tool=chosen, effort=effort, step=say)
 
 
 def _ways(bundles: tuple[str, ...], runtimes: tuple[str, ...]) -> list[Way]:
@@ -160,25 +162,15 @@ def _ways(bundles: tuple[str, ...], runtimes: tuple[str, ...]) -> list[Way]:
     return [Way(open_bundle(name), runtime) for name in bundles for runtime in runtimes or ("onnxruntime",)]
 
 
-class _Said:
-    """What is being done, and how often it was, on one line of standard error that goes away; none in a pipe."""
+def _counting(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Says also how often something was done."""
+    times: Counter[str] = Counter()
 
-    def __init__(self) -> None:
-        self._times: dict[str, int] = {}
+    def told(text: str) -> None:
+        times[text] += 1
+        say(f"{text} {times[text]}")
 
-    def __call__(self, text: str) -> None:
-        self._times[text] = self._times.get(text, 0) + 1
-        if sys.stderr.isatty():
-            click.echo(f"\r\033[K{text} {self._times[text]}", nl=False, err=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if sys.stderr.isatty():
-            click.echo("\r\033[K", nl=False, err=True)
+    return told
 
 
 def _lines(found: list[Measurement]) -> list[str]:

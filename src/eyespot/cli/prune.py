@@ -83,17 +83,16 @@ def command(
     chosen: Any = score  # one of the two that click lets through
     wish = Wish(macs, drop, epochs, minutes, rounds, chosen, seed, validation, group, settings)
     json_wanted = as_json or not sys.stdout.isatty()
-    watch = shown(lambda record: None if json_wanted else _told(record))
     try:
-        report = prune(
-            open_bundle(bundle), data, out,
-            wish=wish, replace_bundle=replace, threads=threads, device=device, watch=watch,
-        )  # fmt: skip
+        with terminal.Progress() as progress:
+            watch = shown(progress, lambda record: None if json_wanted else _told(record))
+            report = prune(
+                open_bundle(bundle), data, out,
+                wish=wish, replace_bundle=replace, threads=threads, device=device, watch=watch,
+            )  # fmt: skip
     except KeyboardInterrupt:
         click.echo("eyespot: interrupted; the same command goes on from here", err=True)
         return 130
-    finally:
-        watch.clear()
     return close(report, as_json=json_wanted, show=lambda: _print(report))
 
 

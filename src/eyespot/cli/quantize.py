@@ -103,8 +103,11 @@ def command(
     place = out or bundle_directory(name_of(opened.card.name, precision))
     tune, untuned = tuner(fine_tune)
     labelled = examples(data, opened.labels)
-    report = quantize(opened, labelled, place, wish=wish, replace=replace, tune=tune, untuned=untuned, say=_say)
-    _say("")
+    with terminal.Progress() as progress:
+        report = quantize(
+            opened, labelled, place,
+            wish=wish, replace=replace, tune=tune, untuned=untuned, say=progress.stage,
+        )  # fmt: skip
     return close(report, as_json=as_json or not sys.stdout.isatty(), show=lambda: _print(report))
 
 
@@ -138,12 +141,6 @@ def tuner(steps: int) -> tuple[Tune | None, str]:
         return fine_tune(ready, network, pictures, limit=limit, steps=steps, step=step)
 
     return tune, ""
-
-
-def _say(text: str) -> None:
-    """What is being done, on one line that goes again."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[K{text}", nl=False, err=True)
 
 
 def _print(report: Shrunk) -> None:

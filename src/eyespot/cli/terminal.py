@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import unicodedata
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self, TextIO
 
 import click
 
+from eyespot.errors import EyespotError
+
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+_ERASE = "\r\033[K"
 _REDRAW_SECONDS = 0.1
+_QUIET_SECONDS = 0.5  # a job that is over by then draws nothing
+LOG_SECONDS = 10.0  # between the lines of a log; in a long job a tenth of its time, up to six times this
 BYTES = "bytes"  # the unit of a Progress that shows megabytes
+Total = int | Callable[[], int | None] | None
 
 
 def bar(share: float, width: int = 20) -> str:
@@ -70,65 +78,107 @@ def number(value: float) -> str:
 
 
 class Progress:
-    """One line on standard error with a bar, the rate and the time left; nothing when that is no terminal."""
+    """What is being done and how far it is, on standard error.
 
-    def __init__(self, total: int | None, *, done: int = 0, unit: str = "pictures", title: str = "") -> None:
-        self.total, self.unit, self.title = total, unit, title
-        self._before = self._count = done
-        self._start = time.monotonic()
-        self._drawn = 0.0
-        self._on = sys.stderr.isatty()
-        self._shown = False
+    On a terminal it is one line that is drawn anew. Elsewhere, as in a log, it is a plain line every ten seconds, less
+    often in a long job, so that a short command prints nothing. Use it in a ``with`` block: its line is gone at the
+    end, whatever happens.
+
+    total: how many there are, None when unknown; a function is asked once, when the number is first shown. done: how
+    many of them an earlier run did. unit: what is counted.
+    """
+
+    def __init__(self, total: Total = None, *, done: int = 0, unit: str = "images") -> None:
+        self._unit, self._live = unit, sys.stderr.isatty()
+        self._drawn, self._shown = 0.0, False
+        self._stop = threading.Event()
+        self._begin("", total, done)
+
+    def __enter__(self) -> Self:
+        if not self._live:
+            threading.Thread(target=self._log, name="eyespot-progress", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self.clear()
+
+    def stage(self, title: str, total: Total = None, done: int = 0) -> None:
+        """Something else begins, which may be counted."""
+        self._begin(title, total, done)
+        if self._live:
+            self._draw()
 
     def step(self, count: int = 1) -> None:
-        """One more is done, or so many."""
+        """Adds to what is done."""
         self._count += count
         now = time.monotonic()
-        if self._on and now - self._drawn >= _REDRAW_SECONDS and now - self._start >= 0.5:
-            self._drawn = now
+        if self._live and now - self._drawn >= _REDRAW_SECONDS and now - self._start >= _QUIET_SECONDS:
             self._draw()
 
     def above(self, text: str) -> None:
         """Prints a line of results, the progress line staying below it."""
         self.clear()
         click.echo(text)
-        if self._on and time.monotonic() - self._start >= 0.5:
+        if self._live and time.monotonic() - self._start >= _QUIET_SECONDS:
             self._draw()
 
     def clear(self) -> None:
-        """Takes the line away."""
+        """Takes the line away until something is drawn again."""
         if self._shown:
-            click.echo("\r\033[K", nl=False, err=True)
+            click.echo(_ERASE, nl=False, err=True)
             self._shown = False
 
     def summary(self) -> str:
-        """'5,000 pictures in 21 s, 238 a second'."""
+        """'5,000 images in 21 s, 238 a second'."""
         seconds = time.monotonic() - self._start
-        count = self._count - self._before
-        return f"{count:,} {self.unit} in {_duration(seconds)}, {self.rate():.3g} a second"
+        return f"{self._count - self._before:,} {self._unit} in {duration(seconds)}, {self._rate():.3g} a second"
 
-    def rate(self) -> float:
-        """How many a second."""
+    def _begin(self, title: str, total: Total, done: int) -> None:
+        self._title, self._total = title, total or None
+        self._before = self._count = done
+        self._start = time.monotonic()
+
+    def _rate(self) -> float:
         return (self._count - self._before) / max(time.monotonic() - self._start, 1e-9)
 
     def _draw(self) -> None:
-        rate = self.rate()
-        unit = "" if self.unit == BYTES else f" {self.unit}"
-        text = f"{self._amount(self._count)}{unit}, {self._pace(rate)} a second"
-        if self.total:
-            left = (self.total - self._count) / rate if rate else 0.0
-            share = min(self._count / self.total, 1.0)
-            amounts = f"{self._amount(self._count)} of {self._amount(self.total)}"
-            text = f"{bar(share, 24)} {amounts}, {self._pace(rate)} a second, {_duration(left)} left"
-        text = f"{self.title}: {text}" if self.title else text
-        click.echo("\r\033[K" + text[: _columns() - 1], nl=False, err=True)
-        self._shown = True
+        share, text = self._text()
+        drawn = text if share is None else f"{bar(share, 24)} {text}"
+        click.echo(_ERASE + f"{self._headed(drawn)}"[: _columns() - 1], nl=False, err=True)
+        self._drawn, self._shown = time.monotonic(), True
+
+    def _log(self) -> None:
+        """Prints a plain line now and then, until the block ends or nobody reads it."""
+        begun = time.monotonic()
+        while not self._stop.wait(min(max(LOG_SECONDS, (time.monotonic() - begun) / 10), 6 * LOG_SECONDS)):
+            try:
+                _, text = self._text()
+                click.echo(f"eyespot: {self._headed(text or duration(time.monotonic() - self._start))}", err=True)
+            except (OSError, ValueError, EyespotError):  # the last: of images that cannot be counted
+                return
+
+    def _headed(self, text: str) -> str:
+        return ": ".join(part for part in (self._title, text) if part)
+
+    def _text(self) -> tuple[float | None, str]:
+        """(The share that is done, None where the total is unknown; how far it is in words, "" if nothing counts.)"""
+        if callable(self._total):
+            self._total = self._total() or None
+        rate, unit = self._rate(), "" if self._unit == BYTES else f" {self._unit}"
+        if not self._total:
+            return None, f"{self._amount(self._count)}{unit}, {self._pace(rate)} a second" if self._count else ""
+        left = f", {duration((self._total - self._count) / rate)} left" if rate else ""
+        amounts = f"{self._amount(self._count)} of {self._amount(self._total)}{unit}"
+        return min(self._count / self._total, 1.0), f"{amounts}, {self._pace(rate)} a second{left}"
 
     def _amount(self, count: int) -> str:
-        return f"{count / 1e6:,.1f} MB" if self.unit == BYTES else f"{count:,}"
+        return f"{count / 1e6:,.1f} MB" if self._unit == BYTES else f"{count:,}"
 
     def _pace(self, rate: float) -> str:
-        return f"{rate / 1e6:.3g} MB" if self.unit == BYTES else f"{rate:.3g}"
+        return f"{rate / 1e6:.3g} MB" if self._unit == BYTES else f"{rate:.3g}"
 
 
 def _columns() -> int:
@@ -142,7 +192,8 @@ def columns() -> int:
     return max(_columns(), 40)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """'1.5 s', '2 min 05 s' or '3 h 07 min'."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

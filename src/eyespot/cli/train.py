@@ -55,14 +55,15 @@ def command(
     and label, or a zip or tar of these. Stopped at any moment, `eyespot train --resume RUN` goes on. Exit code 1 when
     pictures had to be left out.
     """
-    watch = _watch(as_json=as_json or not sys.stdout.isatty())
     chosen: dict[str, Any] = {"model": model, "recipe": recipe, "epochs": epochs, "seed": seed, "group": group}
     chosen |= {"validation": validation, "teacher": teacher, "threads": threads, "device": device}
     if resumed is not None:
         _refuse_with_resume(data, out, chosen)
     load_torch("eyespot train")
     try:
-        run = _begin(data, out, settings, chosen, watch) if resumed is None else _resume(resumed, settings, watch)
+        with terminal.Progress() as progress:
+            watch = _watch(progress, as_json=as_json or not sys.stdout.isatty())
+            run = _begin(data, out, settings, chosen, watch) if resumed is None else _resume(resumed, settings, watch)
     except KeyboardInterrupt:
         click.echo(f"eyespot: interrupted; go on with `eyespot train --resume {resumed or out}`", err=True)
         return 130
@@ -109,17 +110,20 @@ def _resume(run: Path, settings: tuple[str, ...], watch: Any) -> Run:
     return found
 
 
-def _watch(*, as_json: bool) -> Any:
+def _watch(progress: terminal.Progress, *, as_json: bool) -> Any:
     """A watch that shows bars and lines on a terminal, or prints events as JSON lines."""
-    return shown(
-        lambda record: json.dumps(record, ensure_ascii=False) if as_json else told(record), skipped=not as_json
-    )
+
+    def line(record: dict[str, Any]) -> str | None:
+        return json.dumps(record, ensure_ascii=False) if as_json else told(record)
+
+    return shown(progress, line, skipped=not as_json)
 
 
-def shown(line: Callable[[dict[str, Any]], str | None], *, skipped: bool = True) -> Any:
-    """A watch that shows bars, and prints what ``line`` says of each event; on stderr what was skipped, if ``skipped``.
+def shown(progress: terminal.Progress, line: Callable[[dict[str, Any]], str | None], *, skipped: bool = True) -> Any:
+    """A watch that shows what is done, and prints what ``line`` says of each event; on stderr what was skipped, if
+    ``skipped``.
 
-    Its ``clear`` takes the last bar away, ``heard`` says whether there was an event.
+    ``heard`` says whether there was an event.
     """
     from eyespot.learn.events import Watch
 
@@ -128,31 +132,22 @@ def shown(line: Callable[[dict[str, Any]], str | None], *, skipped: bool = True)
 
         def __init__(self) -> None:
             self.heard = False
-            self._progress: terminal.Progress | None = None
 
         def stage(self, title: str, total: int, done: int = 0) -> None:
-            self.clear()
-            self._progress = terminal.Progress(total or None, done=done, unit="pictures", title=title)
+            progress.stage(title, total, done)
 
         def step(self, count: int = 1) -> None:
-            if self._progress is not None:
-                self._progress.step(count)
+            progress.step(count)
 
         def event(self, record: dict[str, Any]) -> None:
             self.heard = True
-            self.clear()
+            progress.clear()
             if (text := line(record)) is not None:
                 click.echo(text, err=skipped and record["event"] == "skipped")
 
         def note(self, text: str) -> None:
-            self.clear()
+            progress.clear()
             click.echo(text, err=True)
-
-        def clear(self) -> None:
-            """No bar."""
-            if self._progress is not None:
-                self._progress.clear()
-            self._progress = None
 
     return Shown()
 
