@@ -18,6 +18,10 @@
 Every message says what came, what was needed and what to do, in that order.
 """
 
+import sys
+
+_CPU_TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu"  # as PyTorch documents it
+
 
 class EyespotError(Exception):
     """Base of every error that eyespot raises on purpose."""
@@ -69,7 +73,10 @@ class MissingExtra(EyespotError):
     exit_code = 2
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs an optional dependency; run: pip install 'eyespot[{extra}]'")
+        text = f"{what} needs an optional dependency; run: pip install 'eyespot[{extra}]'"
+        if extra == "train" and sys.platform == "linux":  # where torch's default build brings 3 GB for NVIDIA's GPUs
+            text += f"; without an NVIDIA GPU, run first: {_CPU_TORCH}"
+        super().__init__(text)
         self.extra = extra
 
 

@@ -41,11 +41,15 @@ def run(*words):
     return CliRunner().invoke(command, [str(word) for word in words], standalone_mode=False)
 
 
-def test_without_torch_one_line_says_what_to_install(place, monkeypatch):
+@pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
+def test_without_torch_one_line_says_what_to_install(place, monkeypatch, system):
     monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr("eyespot.errors.sys.platform", system)
     found = run(place / "tiny", "--data", place / "leaves", "--out", place / "none")
     assert isinstance(found.exception, MissingExtra)
-    assert str(found.exception) == "eyespot prune needs an optional dependency; run: pip install 'eyespot[train]'"
+    text, _, cpu = str(found.exception).partition("; without an NVIDIA GPU, run first: ")
+    assert text == "eyespot prune needs an optional dependency; run: pip install 'eyespot[train]'"
+    assert cpu == ("pip install torch --index-url https://download.pytorch.org/whl/cpu" if system == "linux" else "")
 
 
 def test_epochs_and_minutes_are_one_too_many(place):
