@@ -230,6 +230,9 @@ def test_too_large_a_loss_is_not_written_and_what_was_done_stays(bundle, data, t
     assert "points, -100 were allowed; what there is stays in" in report.why
     assert not out.exists()
     assert read(verb.work_place(out) / "round1" / "best").card.graph
+    line = (verb.work_place(out) / "recipe.toml").read_text().splitlines()[0]
+    assert f"--out {out} --macs 0.2x --epochs 1 --rounds 1 --score " in line
+    assert " --max-drop -100.0" in line
     report = prune(bundle, data, out, replace(wish, max_drop=None))  # nothing is trained again
     assert report.bundle.path == out
     with pytest.raises(UsageError, match="already holds a bundle"):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -54,6 +55,33 @@ def test_every_event_is_a_line_for_a_person(place):
     assert "3 classes, 29 to learn from, 7 to validate" in lines[0]
     assert "top-1 90.00 %  best so far" in lines[-1]
     assert told({"event": "of a newer version"}) is None
+
+
+def test_the_line_of_recipe_toml_repeats_the_run(place, tmp_path):
+    """The whole command is in it: copied, with another --out, it gives the same recipe, split and weights."""
+    folder, _ = place
+    words = [str(folder / "leaves"), "--out", str(tmp_path / "one run"), "--model", str(folder / "tiny")]
+    words += ["--recipe", "probe", "--seed", "3", "--validation", "0.3", "--group", r"/(\d)", "--threads", "1"]
+    assert run(*words, "--device", "cpu", *SETTINGS).exception is None
+    first, *_ = (tmp_path / "one run" / "recipe.toml").read_text().splitlines()
+    mark, program, verb, *copied = shlex.split(first)
+    assert [mark, program, verb] == ["#", "eyespot", "train"]
+    copied[copied.index("--out") + 1] = str(tmp_path / "again")
+    assert run(*copied).exception is None
+    for name in ("split.json", "best/weights.safetensors", "best/card.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "one run" / name).read_bytes()
+    recipes = [import_module("eyespot.learn.run").open_run(tmp_path / name).recipe for name in ("one run", "again")]
+    assert recipes[0] == recipes[1]
+    assert (recipes[0].seed, recipes[0].validation, recipes[0].group) == (3, 0.3, r"/(\d)")
+
+
+def test_the_command_line_is_one_line_whatever_is_in_it():
+    line = import_module("eyespot.learn.run").command_line(
+        ["train", "my leaves"], {"model": None, "group": "", "seed": 0, "recipe": "it's"}, ["a.b=1", "c=x y"]
+    )
+    assert shlex.split(line) == [
+        "eyespot", "train", "my leaves", "--seed", "0", "--recipe", "it's", "--set", "a.b=1", "--set", "c=x y",
+    ]  # fmt: skip
 
 
 def test_resume_of_a_run_that_is_done_prints_its_end(place):

@@ -49,7 +49,7 @@ from eyespot.learn.material import Material, gather, parts_of
 from eyespot.learn.module import Network
 from eyespot.learn.origin import Origin, open_origin
 from eyespot.learn.ranks import Ranks
-from eyespot.learn.run import RECIPE, Facts, Run, begin, is_bundle, open_run
+from eyespot.learn.run import RECIPE, Facts, Run, begin, command_line, is_bundle, open_run
 from eyespot.learn.serving import logits
 from eyespot.learn.speed import fastest
 from eyespot.learn.stages import Bench, finish, train_all
@@ -182,7 +182,14 @@ def _open(bundle: Bundle, source: Source, data: Path, out: Path, wish: Wish, fac
     )
     if recipe.kind != "distill" or recipe.size != max(bundle.card.preprocess.size):
         raise UsageError("pruning keeps the network's size and learns from the whole network; leave out kind and size")
-    return begin(path, recipe, facts, f"eyespot prune {bundle.path} --data {data} --macs {wish.macs} --out {out}")
+    return begin(path, recipe, facts, _command(bundle, data, out, wish))
+
+
+def _command(bundle: Bundle, data: Path, out: Path, wish: Wish) -> str:
+    options = asdict(wish)
+    options["max-drop"] = None if wish.max_drop is None else 100 * wish.max_drop
+    del options["settings"], options["max_drop"]
+    return command_line(["prune", bundle.path, "--data", data, "--out", out], options, wish.settings)
 
 
 def _recipe(wish: Wish) -> Recipe:

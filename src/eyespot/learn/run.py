@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,13 @@ def begin(path: Path, recipe: Recipe, facts: Facts, command: str) -> Run:
     except OSError as error:
         raise UsageError(f"--out {path} cannot be written: {error.strerror or error}; choose another place") from None
     return Run(path, recipe, facts)
+
+
+def command_line(words: Sequence[object], options: Mapping[str, object], settings: Sequence[str]) -> str:
+    """The line of ``recipe.toml`` that repeats a run: the verb with its arguments, the options given, ``--set``."""
+    named = [text for name, value in options.items() if value not in (None, "") for text in (f"--{name}", str(value))]
+    line = shlex.join(["eyespot", *map(str, words), *named, *(text for one in settings for text in ("--set", one))])
+    return " ".join(line.splitlines())  # it is one line of a comment
 
 
 def take_over(earlier: Run | None, run: Run) -> None:

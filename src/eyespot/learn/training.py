@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -30,7 +29,7 @@ from eyespot.learn.module import Network
 from eyespot.learn.origin import Origin, open_origin
 from eyespot.learn.pictures import typical_side
 from eyespot.learn.ranks import Ranks, ranks
-from eyespot.learn.run import Facts, Run, begin, change, check_free, open_run, take_over
+from eyespot.learn.run import RECIPE, Facts, Run, begin, change, check_free, command_line, open_run, take_over
 from eyespot.learn.stages import Bench, finish, probe, tell, train_all
 from eyespot.learn.start import Tensors, start_weights
 from eyespot.learn.threads import torch_threads
@@ -67,6 +66,7 @@ def train(
     """
     path, watch = Path(out), watch or Watch()
     check_free(path)
+    settings = tuple(settings)
     found = load_recipe(recipe, model)
     given = {"model": model, "epochs": epochs, "seed": seed, "validation": validation, "group": group}
     given |= {"teacher": teacher}
@@ -90,7 +90,10 @@ def train(
         eyespot=version("eyespot"),
         torch=torch.__version__,
     )
-    command = f"eyespot train {shlex.quote(str(data))} --out {shlex.quote(str(out))}"
+    # A recipe that is neither a name nor a file is the one that the run keeps.
+    written = path / RECIPE if isinstance(recipe, Recipe) else recipe
+    options = {**given, "recipe": written, "threads": threads, "device": device}
+    command = command_line(["train", data, "--out", out], options, settings)
     with ranks(facts.device) as me:
         if me.is_first:
             take_over(like, begin(path, found, facts, command))
