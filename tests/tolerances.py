@@ -81,3 +81,6 @@ PLACED_BACK = 1e-6
 # Network pixels between a mark's centre and where it is said to lie: the ringing of JPEG and of the filter, and a
 # square that is cut where it does not divide the scale.
 PLACED_MARK = 0.6
+
+# A figure of COCO's against pycocotools': sums of the same numbers in another order.
+SAME_FIGURE = 1e-9

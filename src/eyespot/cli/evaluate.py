@@ -10,6 +10,7 @@ import click
 
 from eyespot.cli import terminal
 from eyespot.cli.arguments import RUNTIME
+from eyespot.errors import UsageError
 
 if TYPE_CHECKING:
     from eyespot.accuracy.abstain import Abstention
@@ -50,7 +51,16 @@ def command(
 
     DATA is a folder with a folder of pictures per class, a CSV with the columns file and label whose pictures lie
     beside it or in images/, or a zip or tar of these. Intervals are at 95 %.
+
+    With two .json files, detections in COCO's results form are scored against COCO's instances, without a network.
     """
+    if bundle.lower().endswith(".json") and data.suffix.lower() == ".json":
+        if report is not None or part is not None:
+            raise UsageError("expected --json alone with files of detections, got --report or --part; leave them out")
+        from eyespot.cli.evaluate_results import evaluate_results
+
+        evaluate_results(Path(bundle), data, as_json=as_json)
+        return 0
     from eyespot.accuracy.dataset import examples
     from eyespot.accuracy.evaluation import evaluate
     from eyespot.pages.about import about
