@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from eyespot.bundle import fetch
+from eyespot.bundle import connection
 from eyespot.bundle.fetch import fetch_file
 from eyespot.errors import FetchError, HashMismatch
 
@@ -107,7 +107,7 @@ def test_first_digits_and_no_digits(get, tmp_path):
 
 
 def test_a_stall_ends(server, get, monkeypatch, tmp_path):
-    monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "TIMEOUT_SECONDS", 0.3)
     server.faults["/f"] = ["stall", "stall", "cut 0"]
     with pytest.raises(FetchError, match="broke off after 2,000 of 102,400 bytes") as caught:
         get()
@@ -175,7 +175,7 @@ def test_no_way_out_of_https():
     from urllib.request import Request
 
     request = Request("https://example.org/f")
-    handler = fetch._Redirects()
+    handler = connection._Redirects()
     with pytest.raises(FetchError, match="https to http"):
         handler.redirect_request(request, None, 302, "Found", Message(), "http://example.org/f")
     assert handler.redirect_request(request, None, 302, "Found", Message(), "https://cdn.example.org/f")

@@ -196,3 +196,97 @@ def test_a_closed_pipe_is_quiet(tiny, pictures):
     )
     assert json.loads(done.stdout)["image"].endswith("00000.jpg")
     assert done.stderr == b""
+
+
+def shell(command):
+    done = subprocess.run(command, shell=True, capture_output=True, check=False, executable="/bin/bash")
+    assert b"Traceback" not in done.stderr
+    return done
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize(("to", "cause"), [("/dev/full", b"No space left"), ("&-", b"Bad file descriptor")])
+def test_output_that_cannot_be_written_is_one_line(tiny, pictures, tmp_path, to, cause):
+    program = f"{sys.executable} -m eyespot"
+    for verb in (f"classify {pictures}/00001.jpg -m {tiny.path}", "models", f"show {tiny.path}"):
+        done = shell(f"{program} {verb} >{to}")
+        assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+        assert b"standard output cannot be written: " + cause in done.stderr
+    done = shell(f"{program} classify {pictures}/00001.jpg -m {tiny.path} --out {tmp_path}/o.csv >&- 2>&- <&-")
+    assert done.returncode == 0
+    assert (tmp_path / "o.csv").read_bytes().count(b"\n") == 2
+
+
+def test_what_is_passed_over_is_counted(tiny, pictures, tmp_path):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    data = (pictures / "00001.jpg").read_bytes()
+    for name in ("a.jpg", "blob0001", "b.jpg_large", "c.jpg?w=640", "d.jpeg~", "e.html", ".hidden.jpg", "._a.jpg"):
+        (folder / name).write_bytes(data)
+    for name in ("notes.txt", "raw.nef", "Thumbs.db", "empty"):
+        (folder / name).write_bytes(b"II*\0" if name == "raw.nef" else b"")
+    (folder / "inside").mkdir()
+    (folder / "__MACOSX").mkdir()
+    for out in (folder / "o.csv", folder / "o.jsonl", folder / "o.parquet"):
+        done = eyespot("classify", folder, "-m", tiny.path, "--out", out)
+        said = done.stderr.decode().splitlines()
+        assert done.returncode == 0
+        assert said[0].startswith("6 pictures in")
+        assert said[2] == "1 folder inside not looked into; --recursive does (links to folders are never followed)"
+    assert said[1] == "5 files passed over, no images by their names or first bytes: empty, notes.txt, o.csv, …"
+    done = eyespot("classify", folder, "-m", tiny.path)
+    assert len(records(done)) == 6
+    assert b"passed over" in done.stderr
+    assert "passed over" in terminal("classify", folder, "-m", tiny.path)[1]
+
+
+def test_what_failed_is_tried_again(tiny, pictures, tmp_path):
+    folder, out = tmp_path / "p", tmp_path / "o.jsonl"
+    make_pictures(folder, 3)
+    good = (folder / "00001.jpg").read_bytes()
+    (folder / "00001.jpg").write_bytes(good[:50])
+    assert eyespot("classify", folder, "-m", tiny.path, "--out", out).returncode == 1
+    before = out.read_bytes()
+    done = eyespot("classify", folder, "-m", tiny.path, "--out", out)
+    assert (done.returncode, out.read_bytes()) == (1, before)
+    assert b"00001.jpg" in done.stderr
+    (folder / "00001.jpg").write_bytes(good)
+    done = eyespot("classify", folder, "-m", tiny.path, "--out", out)
+    assert done.returncode == 0
+    assert b"holds 2 results, and 1 failure (retried if among these images); going on from there" in done.stderr
+    assert sorted(json.loads(line)["image"][-9:] for line in out.read_bytes().splitlines()) == [
+        "00000.jpg",
+        "00001.jpg",
+        "00002.jpg",
+    ]
+    assert b"error" not in out.read_bytes()
+
+
+def test_a_retrained_model_of_the_same_name_is_refused(tiny, pictures, tmp_path):
+    from dataclasses import replace
+    from shutil import copytree
+
+    out = tmp_path / "o.csv"
+    for name, temperature in (("first", 1.0), ("again", 1.5)):
+        copytree(tiny.path, tmp_path / name)
+        (tmp_path / name / "card.json").write_text(replace(tiny.card, temperature=temperature).to_text())
+    first = pictures / "00001.jpg"
+    assert eyespot("classify", first, "-m", tmp_path / "first", "--out", out).returncode == 0
+    before = out.read_bytes()
+    for options in (("-m", tmp_path / "again"), ("-m", tmp_path / "first", "--runtime", "reference")):
+        done = eyespot("classify", pictures / "00002.jpg", *options, "--out", out)
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+        assert b"results of another version of tiny.test" in done.stderr
+        assert out.read_bytes() == before
+
+
+def test_nothing_to_do_leaves_nothing_and_is_said(tiny, pictures, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for suffix in ("jsonl", "csv", "parquet"):
+        done = eyespot("classify", tmp_path / "empty", "-m", tiny.path, "--out", tmp_path / f"o.{suffix}")
+        assert (done.returncode, [p.name for p in tmp_path.iterdir()]) == (2, ["empty"])
+        assert b"there are no pictures" in done.stderr
+    out = tmp_path / "o.csv"
+    assert eyespot("classify", pictures / "00001.jpg", "-m", tiny.path, "--out", out).returncode == 0
+    done = eyespot("classify", pictures / "00002.jpg", "-m", tiny.path, "--out", out)
+    assert b"none of the 1 results that" in done.stderr

@@ -4,33 +4,39 @@ import csv
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from eyespot.errors import UsageError
-from eyespot.run.sink import Done, Sink, SinkError
+from eyespot.run import sink as sink_module
+from eyespot.run.sink import Sink, SinkError
 
 MODEL = "m.test"
 NAMES = ["a.jpg", 'quo"ted.jpg', "new\nline.jpg", "com,ma.jpg", "grün 犬.jpg", "byte\udcff.jpg", "broken.png"]
+NAMES += ["carriage\rreturn.jpg", "crlf\r\n", "C:\\photos\\a.jpg", " spaces ", "cafe\u0301", "café", "\u2028.jpg"]
+ALL = (".jsonl", ".csv", ".parquet")
 
 
-def record(image):
+def record(image, failing={}):  # noqa: B006
     if image == "broken.png":
         return {"image": image, "error": 'broken.png is not, "really",\na picture'}
+    if image in failing:
+        return {"image": image, "error": f"{image} cannot be read: {failing[image]}"}
     top = [{"index": i, "id": f"n{i}", "label": f'l"{i},', "probability": 0.5} for i in range(2)]
     return {"image": image, "model": MODEL, "top": top}
 
 
-def run(path, names, *, stop=None):
+def opened(path, *, version="v1", top=2, **options):
+    return Sink(path, model=MODEL, version=version, top=top, **options)
+
+
+def run(path, names, *, stop=None, failing={}, **options):  # noqa: B006
     """A job; ``stop`` kills it after so many records. Returns how many pictures were classified."""
-    with Sink(path, model=MODEL, top=2) as sink:
+    with opened(path, **options) as sink:
         count = 0
-        for name in names:
-            if not sink.done.take(name):
-                if count == stop:
-                    raise KeyboardInterrupt
-                sink.write(record(name))
-                count += 1
+        for name in sink.left(names):
+            if count == stop:
+                raise KeyboardInterrupt
+            sink.write(record(name, failing))
+            count += 1
     return count
 
 
@@ -55,21 +61,23 @@ def test_cut_off_at_every_byte(tmp_path, suffix):
     for end in range(len(data) + 1):
         cut.write_bytes(data[:end])
         run(cut, NAMES)
-        assert cut.read_bytes() == data, f"cut off after {end} bytes"
+        assert sorted(images(cut)) == sorted(NAMES), f"cut off after {end} bytes"
+        assert sorted(cut.read_bytes().splitlines()) == sorted(data.splitlines())
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", ALL)
 @pytest.mark.parametrize("stop", [0, 1, 4])
 def test_goes_on_without_repeating(tmp_path, suffix, stop):
     path = tmp_path / f"out{suffix}"
-    names = [n for n in NAMES if "\udcff" not in n or suffix != ".parquet"]
+    names = [n for n in NAMES if n != "broken.png"]
     with pytest.raises(KeyboardInterrupt):
         run(path, names, stop=stop)
     assert run(path, names) == len(names) - stop
-    assert images(path) == names
+    written = [n.replace("\udcff", "\\xff") if suffix == ".parquet" else n for n in names]
+    assert images(path) == written
     assert run(path, names) == 0
     assert run(path, [*names, "more.jpg"]) == 1
-    assert images(path) == [*names, "more.jpg"]
+    assert images(path) == [*written, "more.jpg"]
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
@@ -87,41 +95,230 @@ def test_csv_and_parquet_hold_the_figures(tmp_path):
     assert (first["error"], second["error"], second["top"]) == (None, record("broken.png")["error"], None)
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+@pytest.mark.parametrize("suffix", ALL)
 def test_answers_that_are_not_certain_say_so(tmp_path, suffix):
     """A picture that could not be read is neither; a job that was stopped goes on with the same columns."""
     path = tmp_path / f"o{suffix}"
     written = [{**record("a.jpg"), "certain": False}, record("broken.png"), {**record("b.jpg"), "certain": True}]
     for part in (written[:2], written[2:]):
-        with Sink(path, model=MODEL, top=2, certain=True) as sink:
+        with opened(path, certain=True) as sink:
             for one in part:
                 sink.write(one)
     if suffix == ".csv":
         with path.open(newline="") as file:
             assert [row["certain"] for row in csv.DictReader(file)] == ["false", "", "true"]
         with pytest.raises(UsageError, match="line 1 is not"):
-            Sink(path, model=MODEL, top=2)
+            opened(path)
     elif suffix == ".jsonl":
-        assert [json.loads(line) for line in path.read_bytes().splitlines()] == written
+        versions = [{} if "error" in one else {"model_version": "v1"} for one in written]
+        expected = [one | version for one, version in zip(written, versions, strict=True)]
+        assert [json.loads(line) for line in path.read_bytes().splitlines()] == expected
     else:
         import pyarrow.parquet
 
         assert pyarrow.parquet.read_table(path)["certain"].to_pylist() == [False, None, True]
 
 
-def test_a_picture_given_twice_has_two_records(tmp_path):
+@pytest.mark.parametrize("suffix", ALL)
+def test_an_image_has_one_record_however_it_is_spelled(tmp_path, monkeypatch, suffix):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / f"o{suffix}"
+    spellings = ["photos/a.jpg", "./photos/a.jpg", "photos//a.jpg", "link/a.jpg", f"{tmp_path}/x/../photos/a.jpg"]
+    assert run(path, [*spellings, "photos/b.jpg", "http://h/ü b.jpg", "http://h/%C3%BC%20b.jpg"]) == 3
+    assert images(path) == ["photos/a.jpg", "photos/b.jpg", "http://h/ü b.jpg"]
+    for spelling in spellings:
+        assert run(path, [spelling]) == 0
+    with opened(path) as sink:
+        assert list(sink.left([*spellings, "b.jpg"])) == ["b.jpg"]
+        assert sink.skipped == len(spellings)
+
+
+def test_images_of_a_long_job_become_eight_bytes_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(sink_module, "_SEEN", 3)
+    assert run(tmp_path / "o.jsonl", [f"{i % 10}.jpg" for i in range(40)]) == 10
+
+
+@pytest.mark.parametrize("suffix", ALL)
+@pytest.mark.parametrize("stop", [None, 0, 1])
+def test_failures_are_tried_again_and_replaced(tmp_path, suffix, stop):
+    """Whether the second run is killed or not, and with failures of other images left as they are."""
+    path = tmp_path / f"o{suffix}"
+    run(path, ["other.jpg", "a.jpg", "b.jpg", "c.jpg"], failing={"other.jpg": "gone", "a.jpg": "busy", "c.jpg": "cut"})
+    before = path.read_bytes()
+    assert run(path, ["a.jpg", "c.jpg"], failing={"a.jpg": "busy", "c.jpg": "cut"}) == 2
+    if suffix != ".parquet":
+        assert path.read_bytes() == before
+    with opened(path) as sink:
+        assert (sink.results, sink.failures) == (1, 3)
+    if stop is not None:
+        with pytest.raises(KeyboardInterrupt):
+            run(path, ["a.jpg", "b.jpg", "c.jpg"], stop=stop, failing={"c.jpg": "odd"})
+    run(path, ["a.jpg", "b.jpg", "c.jpg"], failing={"c.jpg": "odd"})
+    assert sorted(images(path)) == ["a.jpg", "b.jpg", "c.jpg", "other.jpg"]
+    with opened(path) as sink:
+        assert (sink.results, sink.failures) == (2, 2)
+    assert b"busy" not in path.read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ALL)
+def test_results_of_a_retrained_model_do_not_mix(tmp_path, suffix):
+    path = tmp_path / f"o{suffix}"
+    run(path, ["a.jpg"])
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=r"another version of m.test \(v1, this one is v2\)"):
+        run(path, ["b.jpg"], version="v2")
+    with pytest.raises(UsageError, match=r"begun with --top 2, not 1|with --top 1"):
+        run(path, ["b.jpg"], top=1)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ALL)
+def test_a_file_of_an_earlier_eyespot_goes_on_and_says_so(tmp_path, suffix):
+    """It does not say which version of the model its results are of."""
+    path = tmp_path / f"o{suffix}"
+    old = {k: v for k, v in record("a.jpg").items() if k != "model_version"}
+    if suffix == ".jsonl":
+        path.write_text(json.dumps(old) + "\n")
+    elif suffix == ".csv":
+        ranks = "label_1,probability_1,id_1,index_1,label_2,probability_2,id_2,index_2"
+        path.write_text(f"image,model,error,{ranks}\na.jpg,m.test,,x,0.5,n0,0,y,0.5,n1,1\n")
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        row = {"image": "a.jpg", "model": MODEL, "error": None, "top": old["top"]}
+        schema = pa.schema([("image", pa.string()), ("model", pa.string()), ("error", pa.string())])
+        table = pa.Table.from_pylist([row])
+        pyarrow.parquet.write_table(
+            table.set_column(2, "error", pa.nulls(1, pa.string())).select([*schema.names, "top"]), path
+        )
+    with opened(path) as sink:
+        assert (sink.results, sink.unversioned) == (1, 1)
+    assert run(path, ["a.jpg", "b.jpg"]) == 1
+    assert images(path) == ["a.jpg", "b.jpg"]
+
+
+def test_stray_quotes_are_named_and_nothing_is_cut(tmp_path):
+    path = tmp_path / "o.csv"
+    names = [f"{i}.jpg" for i in range(9)]
+    run(path, [*names, 'last "one",\n of two lines.jpg'])
+    lines = path.read_bytes().splitlines(keepends=True)
+    for at in (4, 9, len(lines) - 3):
+        for damage in (
+            b'"' + lines[at],
+            lines[at].replace(b"m.test", b'"m" test'),
+            lines[at].replace(b",", b";"),
+            b"\n",
+        ):
+            path.write_bytes(b"".join([*lines[:at], damage, *lines[at + 1 :]]))
+            before = path.read_bytes()
+            with pytest.raises(UsageError, match=rf"line {at + 1} is not a result"):
+                run(path, ["new.jpg"])
+            assert path.read_bytes() == before
+    path.write_bytes(b"".join(lines)[:-1])
+    assert run(path, ["new.jpg"]) == 1
+
+
+def test_damaged_lines_of_json_are_named_and_nothing_is_cut(tmp_path):
     path = tmp_path / "o.jsonl"
-    names = ["a.jpg", "b.jpg", "a.jpg"]
+    run(path, ["a.jpg", "b.jpg", "c.jpg"])
+    lines = path.read_bytes().splitlines(keepends=True)
+    for damage in (b"\n", lines[1][:-9] + b"\n", b'["image"]\n', b'{"image": 3}\n', b"\xff\n", b"[" * 9999 + b"\n"):
+        path.write_bytes(lines[0] + damage + lines[2])
+        before = path.read_bytes()
+        with pytest.raises(UsageError, match=r"line 2 is not a result"):
+            run(path, ["new.jpg"])
+        assert path.read_bytes() == before
+    path.write_bytes(b"".join(lines)[:-1])  # an editor took the last line end
+    assert run(path, ["c.jpg", "new.jpg"]) == 1
+    assert images(path) == ["a.jpg", "b.jpg", "c.jpg", "new.jpg"]
+    path.write_bytes(b"".join(lines) + bytes(4096))  # what a power cut leaves
+    assert run(path, ["c.jpg"]) == 0
+    assert path.read_bytes() == b"".join(lines)
+
+
+@pytest.mark.parametrize("suffix", ALL)
+def test_a_job_that_wrote_nothing_leaves_nothing(tmp_path, suffix):
+    path = tmp_path / f"o{suffix}"
     with pytest.raises(KeyboardInterrupt):
-        run(path, names, stop=2)
-    assert run(path, names) == 1
-    assert sorted(images(path)) == ["a.jpg", "a.jpg", "b.jpg"]
+        run(path, ["a.jpg"], stop=0)
+    run(path, [])
+    assert not list(tmp_path.iterdir())
 
 
-def test_earlier_failures_are_counted(tmp_path):
-    run(tmp_path / "o.jsonl", ["broken.png"])
-    with Sink(tmp_path / "o.jsonl", model=MODEL, top=2) as sink:
-        assert (sink.failed, sink.done.count) == (1, 1)
+def test_parquet_is_whole_at_every_moment(tmp_path, monkeypatch):
+    """Killed while its rows are written anew, the old file and the new records are both there."""
+    path = tmp_path / "o.parquet"
+    run(path, [f"{i}.jpg" for i in range(20)])
+    monkeypatch.setattr(sink_module, "merge", lambda *args, **options: exec("raise KeyboardInterrupt"))
+    with pytest.raises(KeyboardInterrupt):
+        run(path, ["new.jpg", "3.jpg"])
+    assert images(path) == [f"{i}.jpg" for i in range(20)]
+    monkeypatch.undo()
+    with opened(path) as sink:
+        assert sink.results == 21
+    assert images(path) == [*(f"{i}.jpg" for i in range(20)), "new.jpg"]
+
+
+def test_a_journal_that_became_parquet_already_adds_nothing(tmp_path):
+    """A kill between the rename and the removal of the journal."""
+    path = tmp_path / "o.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        run(path, ["a.jpg", "b.jpg"], stop=1)
+    journal = tmp_path / "o.parquet.partial.jsonl"
+    left = journal.read_bytes()
+    assert run(path, ["a.jpg", "b.jpg"]) == 1
+    journal.write_bytes(left)
+    assert run(path, ["a.jpg", "b.jpg", "c.jpg"]) == 1
+    assert images(path) == ["b.jpg", "a.jpg", "c.jpg"]
+    with pytest.raises(KeyboardInterrupt):
+        run(path, ["d.jpg", "e.jpg"], stop=1)
+    path.unlink()
+    with pytest.raises(UsageError, match=r"unfinished records in o.parquet.partial.jsonl\) was begun with --top 2"):
+        opened(path, top=1)
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "bytes", "other names", "cut"])
+def test_foreign_parquet_is_refused(tmp_path, kind):
+    import datetime
+
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    path = tmp_path / "o.parquet"
+    run(path, ["a.jpg", "b.jpg"])
+    table = pyarrow.parquet.read_table(path)
+    if kind == "timestamp":
+        table = table.set_column(0, "image", pa.array([datetime.datetime(2026, 1, 1)] * 2))
+    elif kind == "bytes":
+        table = table.append_column("more", pa.array([b"\xff"] * 2))
+    elif kind == "other names":
+        table = table.rename_columns(["a", "b", "c", "d", "e"])
+    pyarrow.parquet.write_table(table, path)
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[:-30])
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="not Parquet of eyespot's results"):
+        opened(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ALL)
+def test_a_link_to_the_output_stays_one(tmp_path, suffix):
+    (tmp_path / "disk").mkdir()
+    path = tmp_path / f"o{suffix}"
+    path.symlink_to(tmp_path / "disk" / f"real{suffix}")
+    run(path, ["a.jpg"], failing={"a.jpg": "busy"})
+    (tmp_path / "disk" / f"real{suffix}").chmod(0o600)
+    run(path, ["a.jpg", "b.jpg"])
+    assert path.is_symlink()
+    assert sorted(images(path)) == ["a.jpg", "b.jpg"]
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(
@@ -141,47 +338,50 @@ def test_files_that_are_not_ours_are_refused_and_kept(tmp_path, name, content, m
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UsageError, match=message):
-        Sink(path, model=MODEL, top=2)
+        opened(path)
     if content is not None:
         assert path.read_bytes() == content
 
 
-def test_one_job_at_a_time(tmp_path):
+@pytest.mark.parametrize("suffix", ALL)
+def test_one_job_at_a_time(tmp_path, suffix):
     with (
-        Sink(tmp_path / "o.jsonl", model=MODEL, top=2),
+        opened(tmp_path / f"o{suffix}"),
         pytest.raises(UsageError, match="another eyespot"),
     ):
-        Sink(tmp_path / "o.jsonl", model=MODEL, top=2)
+        opened(tmp_path / f"o{suffix}")
 
 
-def test_a_full_disk_is_one_line():
-    from pathlib import Path
+@pytest.mark.parametrize("suffix", ALL)
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, suffix):
+    """Whole records stay, none is half there, and the job resumes when there is room again."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / f"o{suffix}"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    names = [f"{i:03}.jpg" for i in range(100)]
+    run(path, names[:10])
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+        with pytest.raises(SinkError, match="File too large; the results written so far are kept"):
+            run(path, names)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 0 < run(path, names) < 90
+    assert images(path) == names
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
-    if not Path("/dev/full").exists():
-        pytest.skip("needs /dev/full")
-    import os
 
-    sink = Sink.__new__(Sink)
-    sink.path, sink._format, sink._file, sink.failed = (
-        Path("o.jsonl"),
-        ".jsonl",
-        os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb"),
-        0,
-    )
+def test_parquet_that_has_no_room_keeps_its_journal(tmp_path, monkeypatch):
+    path = tmp_path / "o.parquet"
+    run(path, ["a.jpg"])
+
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sink_module, "merge", full)
     with pytest.raises(SinkError, match="No space left"):
-        sink.write(record("a.jpg"))
-    with pytest.raises(OSError, match="No space left"):
-        sink._file.close()
-
-
-@settings(deadline=None)
-@given(st.lists(st.text(max_size=3), max_size=30), st.lists(st.text(max_size=3), max_size=30))
-def test_done_is_a_multiset(had, asked):
-    from eyespot.run.sink import _hash
-
-    done = Done([_hash(name) for name in had])
-    left = list(had)
-    for name in asked:
-        assert done.take(name) == (name in left)
-        if name in left:
-            left.remove(name)
+        run(path, ["b.jpg"])
+    monkeypatch.undo()
+    assert images(path) == ["a.jpg"]
+    assert run(path, ["b.jpg"]) == 0
+    assert images(path) == ["a.jpg", "b.jpg"]

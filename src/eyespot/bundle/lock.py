@@ -19,10 +19,10 @@ def held(path: Path, *, waiting: Callable[[], None] | None = None) -> Iterator[N
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
-        if not _take(file, wait=False):
+        if not take(file, wait=False):
             if waiting is not None:
                 waiting()
-            _take(file, wait=True)
+            take(file, wait=True)
         yield  # closing the file lets go
 
 
@@ -30,7 +30,8 @@ if sys.platform == "win32":
     import msvcrt
     import time
 
-    def _take(file: IO[bytes], *, wait: bool) -> bool:
+    def take(file: IO[bytes], *, wait: bool) -> bool:
+        """Locks an open file until it is closed; False when another has it and ``wait`` is off."""
         while True:
             try:
                 os.lseek(file.fileno(), 0, os.SEEK_SET)
@@ -45,7 +46,8 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _take(file: IO[bytes], *, wait: bool) -> bool:
+    def take(file: IO[bytes], *, wait: bool) -> bool:
+        """Locks an open file until it is closed; False when another has it and ``wait`` is off."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

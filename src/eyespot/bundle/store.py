@@ -7,6 +7,7 @@ stands in the card and is checked whenever the bundle is opened. Nothing in it c
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -59,6 +60,14 @@ class Bundle:
     def model(self) -> Path:
         """The ONNX file: raw uint8 pixels (n, height, width, 3) in, logits out."""
         return self.path / MODEL
+
+    @property
+    def version(self) -> str:
+        """Twelve digits that tell it from another bundle of the same name: of all that its answers depend on."""
+        card = self.card
+        parts = (card.graph.digest, card.preprocess.to_json(), card.precision, card.background)
+        text = json.dumps([*parts, card.temperature, card.threshold, card.files[WEIGHTS], card.files[LABELS]])
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Every tensor by our name, float32; of a quantized network, what its integers stand for."""

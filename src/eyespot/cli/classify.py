@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,11 +64,12 @@ def command(
 
 
 def _to_pipe(model: Model, pictures: tuple[str, ...], *, recursive: bool, top: int, workers: int | None) -> int:
-    from eyespot.run.sink import json_text
+    from eyespot.run.records import json_text
 
+    passed = _PassedOver()
     count = failed = 0
     with terminal.Progress(lambda: _count(pictures, recursive=recursive)) as progress:
-        for outcome in _outcomes(model, _inputs(pictures, recursive=recursive), workers=workers):
+        for outcome in _outcomes(model, _inputs(pictures, recursive=recursive, passed=passed), workers=workers):
             record = outcome.to_json(top)
             count += 1
             failed += "error" in record
@@ -76,6 +77,7 @@ def _to_pipe(model: Model, pictures: tuple[str, ...], *, recursive: bool, top: i
             progress.step()
     if not count:
         raise UsageError(_nothing(pictures, recursive=recursive))
+    passed.tell()
     return min(failed, 1)
 
 
@@ -83,10 +85,11 @@ def _to_terminal(model: Model, pictures: tuple[str, ...], *, recursive: bool, to
     total = _count(pictures, recursive=recursive)
     if not total:
         raise UsageError(_nothing(pictures, recursive=recursive))
+    passed = _PassedOver()
     listed: list[tuple[str, str]] = []
     failed = 0
     with terminal.Progress(total) as progress:
-        for outcome in _outcomes(model, _inputs(pictures, recursive=recursive), workers=workers):
+        for outcome in _outcomes(model, _inputs(pictures, recursive=recursive, passed=passed), workers=workers):
             record = outcome.to_json(top)
             if "error" in record:
                 failed += 1
@@ -96,6 +99,7 @@ def _to_terminal(model: Model, pictures: tuple[str, ...], *, recursive: bool, to
             progress.step()
     if total > 10:
         click.echo(progress.summary(), err=True)
+    passed.tell()
     return _list_failures(listed, failed)
 
 
@@ -106,26 +110,74 @@ def _to_file(
 
     if "-" in pictures:
         raise UsageError("--out needs pictures that can be found again; - is read only once")
-    card = model.bundle.card
-    with Sink(out, model=card.name, top=top, certain=card.threshold is not None) as sink:
-        earlier = sink.done.count
-        if earlier:
-            click.echo(f"{out} holds {earlier:,} results; going on from there", err=True)
+    bundle, passed = model.bundle, _PassedOver(out)
+    version = bundle.version if model.runtime == "onnxruntime" else f"{bundle.version}+{model.runtime}"
+    certain = bundle.card.threshold is not None
+    with Sink(out, model=bundle.card.name, version=version, top=top, certain=certain) as sink:
+        _say_what_is_there(sink)
         listed: list[tuple[str, str]] = []
-        with terminal.Progress(lambda: _count(pictures, recursive=recursive), done=earlier) as progress:
-            for outcome in _outcomes(model, _left(pictures, sink, recursive=recursive), workers=workers):
+        count = failed = 0
+        left = sink.left(_inputs(pictures, recursive=recursive, passed=passed))
+        with terminal.Progress(lambda: _count(pictures, recursive=recursive), done=sink.results) as progress:
+            for outcome in _outcomes(model, left, workers=workers):
                 record = outcome.to_json(top)
                 sink.write(record)
-                if "error" in record and len(listed) < _LISTED:
-                    listed.append((record["image"], record["error"]))
+                count += 1
+                if "error" in record:
+                    failed += 1
+                    listed += [(record["image"], record["error"])] if failed <= _LISTED else []
                 progress.step()
-        click.echo(f"{progress.summary()} → {out}", err=True)
-        failed = sink.failed
+        if not count and not sink.skipped:
+            raise UsageError(_nothing(pictures, recursive=recursive))
+    click.echo(f"{progress.summary()} → {out}", err=True)
+    if sink.results and not sink.skipped:
+        click.echo(f"none of the {sink.results:,} results that {out} held is of these images", err=True)
+    passed.tell()
     return _list_failures(listed, failed, where=out)
 
 
-def _left(pictures: tuple[str, ...], sink: Sink, *, recursive: bool) -> Iterator[str]:
-    return (image for image in _inputs(pictures, recursive=recursive) if not sink.done.take(image))
+def _say_what_is_there(sink: Sink) -> None:
+    """What a file of an earlier run holds, and what becomes of it."""
+    if sink.results or sink.failures:
+        failures = f"{sink.failures:,} failure{'s' * (sink.failures != 1)} (retried if among these images)"
+        what = f"{sink.results:,} result{'s' * (sink.results != 1)}{f', and {failures}' if sink.failures else ''}"
+        click.echo(f"{sink.path} holds {what}; going on from there", err=True)
+    if sink.unversioned:
+        click.echo(
+            f"{sink.unversioned:,} of them do not say which version of {sink.model} they are of, as an earlier eyespot "
+            "wrote them; they are taken for this one's",
+            err=True,
+        )
+
+
+class _PassedOver:
+    """Counts what a folder holds beside pictures, and says so at the end. Not the output file."""
+
+    def __init__(self, out: Path | None = None) -> None:
+        self._out = () if out is None else (str(out), f"{out}.partial.jsonl")
+        self._files: list[str] = []  # the first few
+        self._count = self._folders = 0
+
+    def __call__(self, path: str) -> None:
+        from eyespot.run.pictures import identity
+
+        if path.endswith("/"):
+            self._folders += 1
+        elif not any(identity(path) == identity(own) for own in self._out):
+            self._count += 1
+            self._files += [os.path.basename(path)] if self._count <= 3 else []  # noqa: PTH119
+
+    def tell(self) -> None:
+        """A line about files, and one about folders."""
+        if self._count:
+            names = ", ".join(self._files) + (", …" if self._count > len(self._files) else "")
+            files = f"{self._count:,} file{'s' * (self._count != 1)} passed over"
+            click.echo(f"{files}, no images by their names or first bytes: {names}", err=True)
+        if self._folders:
+            folders = f"{self._folders:,} folder{'s' * (self._folders != 1)}"
+            click.echo(
+                f"{folders} inside not looked into; --recursive does (links to folders are never followed)", err=True
+            )
 
 
 def _outcomes(model: Model, inputs: Iterator[str], *, workers: int | None) -> Iterator[Outcome]:
@@ -141,12 +193,14 @@ def _outcomes(model: Model, inputs: Iterator[str], *, workers: int | None) -> It
         yield replace(outcome, image="-") if outcome.image == "<bytes>" else outcome
 
 
-def _inputs(pictures: tuple[str, ...], *, recursive: bool) -> Iterator[str]:
+def _inputs(
+    pictures: tuple[str, ...], *, recursive: bool, passed: Callable[[str], None] = lambda _: None
+) -> Iterator[str]:
     from eyespot.run.pictures import walk
 
     for picture in pictures:
         if picture != "-" and os.path.isdir(picture):  # noqa: PTH112 - URLs and NUL bytes come here too
-            yield from walk(picture, recursive=recursive)
+            yield from walk(picture, recursive=recursive, passed_over=passed)
         else:
             yield picture
 

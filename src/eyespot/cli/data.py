@@ -62,7 +62,7 @@ def check_command(
     if page is not None:
         write_page(page, report)
     if as_json or not sys.stdout.isatty():
-        from eyespot.run.sink import json_text
+        from eyespot.run.records import json_text
 
         click.echo(json_text(report.to_json()))
     else:

@@ -66,7 +66,7 @@ def command(
     from eyespot.pages.about import about
     from eyespot.pages.evaluation_page import check_page, write_page
     from eyespot.run.predict import load
-    from eyespot.run.sink import json_text
+    from eyespot.run.records import json_text
 
     if report is not None:
         check_page(report)

@@ -39,6 +39,7 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the command line: exit code 0 all well, 1 some input failed, 2 wrong usage, 130 interrupted."""
+    _open_closed_streams()
     try:
         code = cli.main(standalone_mode=False)
         sys.stdout.flush()
@@ -53,6 +54,26 @@ def main() -> None:
         click.echo(f"eyespot: {error}", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        # The reader of our pipe went away; nothing is left to tell it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()  # the reader of our pipe went away; nothing is left to tell it
         sys.exit(1)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _give_up_stdout()
+        click.echo(f"eyespot: standard output cannot be written: {error.strerror or error}", err=True)
+        sys.exit(1)
+
+
+def _open_closed_streams() -> None:
+    """Takes the numbers of streams that were closed (``>&-``), so that no file that is opened later gets them.
+
+    Nothing can be written to standard output then; warnings go nowhere.
+    """
+    for name, mode, flags in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))
+
+
+def _give_up_stdout() -> None:
+    """Lets what is still to be written vanish, so that the interpreter does not fail at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

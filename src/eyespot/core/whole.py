@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,8 @@ from typing import BinaryIO
 def whole(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
     """A file to write in a ``with`` block, which gets its name when the block ends; after an exception nothing is left.
 
-    Its folder must exist. durable: wait for the disk, so that a power cut cannot leave the name without the bytes.
-    OSError as it comes: no folder, no right to write, a full disk.
+    Its folder must exist; a file that is replaced hands its permissions on. durable: wait for the disk, so that a power
+    cut cannot leave the name without the bytes. OSError as it comes: no folder, no right to write, a full disk.
     """
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     staging = Path(name)
@@ -25,7 +26,7 @@ def whole(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        staging.chmod(0o644)
+        staging.chmod(stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644)
         staging.replace(path)
     finally:
         staging.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Literal, NamedTuple, Protocol
 
 from eyespot.errors import PictureError, UsageError
-from eyespot.run.pictures import MAX_FILE_BYTES, read_bytes
+from eyespot.run.pictures import MAX_FILE_BYTES, is_hidden, read_bytes
 
 MAX_MEMBERS = 5_000_000
 # What folders, and values of a CSV, call the parts of a collection.
@@ -31,7 +31,6 @@ PARTS = {
 }  # fmt: skip
 _TAR_SUFFIXES = (".tar",)
 _PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tzst")
-_LITTER = frozenset(("thumbs.db", "desktop.ini", "__macosx"))  # what Windows and macOS leave behind unseen
 _LOCAL_HEADER = 30  # bytes of a zip's local header before its name, APPNOTE 4.3.7
 
 
@@ -211,11 +210,6 @@ def archive_kind(path: Path) -> Literal["zip", "tar"] | None:
     if name.endswith(".zip"):
         return "zip"
     return "tar" if name.endswith(_TAR_SUFFIXES) else None
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is passed over without a word."""
-    return name.startswith(".") or name.lower() in _LITTER
 
 
 def parents(name: str) -> Iterator[str]:

@@ -1,97 +1,123 @@
-"""Where the results of a long job go: JSON lines, CSV or Parquet, so that a killed job goes on where it was.
+"""Where the results of a long job go: JSON lines, CSV or Parquet, so that a job that was killed resumes.
 
-Records are appended as they come. What a kill cut off in the middle is cut away at the next start, and the pictures
-whose records are whole are not classified again. Memory: eight bytes per picture that was already done.
+Records are appended as they come. What a kill cut off in the middle is cut away at the next start; images that have a
+result are not classified again, those that failed are, and their new record replaces the old one. Memory: eight bytes
+for each image that has a result.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import json
 import os
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from eyespot.errors import EyespotError, MissingExtra, UsageError
+from eyespot.bundle.lock import take
+from eyespot.core.whole import whole
+from eyespot.errors import EyespotError, UsageError
+from eyespot.run.parquet import merge, read_entries, require_pyarrow, unicode_name
+from eyespot.run.pictures import identity
+from eyespot.run.records import Csv, DamagedRecord, Entry, JsonLines, Record, TextFormat
 
-Record = Mapping[str, Any]
 SUFFIXES = (".jsonl", ".csv", ".parquet")
-_BATCH = 8192
-
-
-class Done:
-    """The pictures that already have a record; one that was given twice is done when it has two records."""
-
-    def __init__(self, hashes: Sequence[int]) -> None:
-        self._hashes, self._left = np.unique(np.asarray(hashes, np.uint64), return_counts=True)
-        self.count = len(hashes)
-
-    def take(self, image: str) -> bool:
-        """Whether a record of this picture is there; each record answers once."""
-        if not len(self._hashes):
-            return False
-        key = np.uint64(_hash(image))
-        at = int(np.searchsorted(self._hashes, key))
-        if at == len(self._hashes) or self._hashes[at] != key or not self._left[at]:
-            return False
-        self._left[at] -= 1
-        return True
+_SEEN = 1 << 20  # images of this run that are held as Python's numbers, before they become eight bytes each
 
 
 class Sink:
-    """An output file that records are appended to. A context manager; ``done`` and ``failed`` tell of earlier runs.
+    """An output file that records are appended to, by one job at a time. A context manager.
 
-    certain: whether the records say if their answers are certain, since the model's card has a threshold.
+    results, failures: how many images of earlier runs have one. unversioned: how many of these results do not say which
+    version of the model they are of, since an earlier eyespot wrote them. skipped: images that ``left`` left out.
     """
 
-    def __init__(self, path: Path, *, model: str, top: int, certain: bool = False) -> None:
+    def __init__(self, path: Path, *, model: str, version: str, top: int, certain: bool = False) -> None:
+        """Opens or begins a file.
+
+        Args:
+            path: the file; its suffix is one of SUFFIXES.
+            model: the name of the model.
+            version: what tells the model from another of that name (``Bundle.version``), and the runtime if it matters.
+            top: labels per image.
+            certain: whether records say if their answer is certain, since the model's card has a threshold.
+
+        Raises:
+            UsageError: the place cannot be written, holds something else, results of another model or of other
+                options, or is being written; what is there is left as it is.
+        """
         if path.suffix.lower() not in SUFFIXES:
             raise UsageError(f"--out {path}: the name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
         if not path.parent.is_dir():
             raise UsageError(f"--out {path}: the folder {path.parent} does not exist; make it first")
-        if path.is_dir():
-            raise UsageError(f"--out {path} is a folder; name a file in it")
-        self.path, self.model, self.top = path, model, top
-        self._format = path.suffix.lower()
-        self._journal = path.with_name(path.name + ".partial.jsonl") if self._format == ".parquet" else path
-        self._certain = certain
-        self._columns = _columns(top, certain=certain)
-        self.failed = 0
+        if path.exists() and not path.is_file():
+            raise UsageError(f"--out {path} is {'a folder' if path.is_dir() else 'no plain file'}; name a file")
+        self.path, self.model, self.version, self.top, self._certain = path, model, version, top, certain
+        self._name = str(path)  # of what is being read, for messages
+        self.results = self.failures = self.unversioned = self.skipped = 0
+        self._target = Path(os.path.realpath(path))  # a link stays one when the file is written anew
+        self._is_parquet = path.suffix.lower() == ".parquet"
+        # Parquet cannot be appended to: until the job is finished its new records lie in a journal beside it.
+        self._journal = self._target.with_name(f"{self._target.name}.partial.jsonl") if self._is_parquet else None
+        self._format: TextFormat = Csv(top, certain=certain) if path.suffix.lower() == ".csv" else JsonLines()
+        self._failed: dict[int, str] = {}  # the errors of earlier runs, by image
+        self._done = np.empty(0, np.uint64)  # sorted
+        self._has_replaced = False
+        if self._is_parquet:
+            require_pyarrow()
+        self._is_temporary = not (self._journal or self._target).exists()
         try:
-            self._file = self._lock(self._journal)
+            self._file = self._open_locked(self._journal or self._target)
             try:
-                self.done = Done(self._recover())
+                self._recover()
             except BaseException:
-                self._abandon()
+                self._let_go()
                 raise
         except OSError as error:
             raise UsageError(f"--out {path} cannot be written: {error.strerror or error}") from None
 
+    def left(self, images: Iterable[str]) -> Iterator[str]:
+        """Those of ``images`` that have no result yet, each once, however often and in whatever spelling it comes."""
+        seen: set[int] = set()
+        for image in images:
+            key = _key(image)
+            if key in seen or _contains(self._done, key):
+                self.skipped += 1
+                continue
+            seen.add(key)
+            if len(seen) == _SEEN:
+                self._done = np.union1d(self._done, np.fromiter(seen, np.uint64))
+                seen.clear()
+            yield image
+
     def write(self, record: Record) -> None:
         """Appends a record; it is in the file, whole, when this returns."""
-        try:
-            self._file.write(self._encode(record))
-            self._file.flush()
-        except OSError as error:
-            raise SinkError(self.path, error) from None
-        self.failed += "error" in record
+        key = _key(record["image"])
+        if key in self._failed:
+            if record.get("error") == self._failed[key]:
+                return  # as the record that is there says
+            del self._failed[key]
+            self._has_replaced = True
+        if "error" not in record:
+            record = {"image": record["image"], "model": self.model, "model_version": self.version, **record}
+        self._append(self._format.encode(record))
+        self._is_temporary = False
 
     def close(self, *, finished: bool = True) -> None:
-        """Closes the file; a finished Parquet job becomes its file only now."""
+        """Closes the file; replaces the records of failures that were tried again, and makes Parquet of a journal."""
         try:
-            if self._format == ".parquet" and finished:
+            if finished and self._is_parquet:
                 self._to_parquet()
-                self._journal.unlink()
-        except OSError as error:
+            elif finished and self._has_replaced:
+                self._drop_replaced()
+        except (OSError, DamagedRecord) as error:
             raise SinkError(self.path, error) from None
         finally:
-            self._file.close()
+            self._let_go()
 
     def __enter__(self) -> Sink:
         return self
@@ -99,206 +125,151 @@ class Sink:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: object) -> None:
         self.close(finished=kind is None)
 
-    def _lock(self, path: Path) -> IO[bytes]:
-        if self._format == ".parquet":
-            _pyarrow()
-        file = path.open("ab+")
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass  # Windows: two jobs with one --out are the user's own lookout
-        except OSError:
+    def _open_locked(self, path: Path) -> io.FileIO:
+        """The file, which nobody else writes; not one that somebody has just replaced or removed."""
+        while True:
+            file = path.open("ab+", buffering=0)
+            if not take(file, wait=False):
+                file.close()
+                raise UsageError(f"--out {self.path}: another eyespot is writing this file; wait for it")
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
             file.close()
-            raise UsageError(f"--out {self.path}: another eyespot is writing this file; wait for it") from None
-        return file
 
-    def _abandon(self) -> None:
-        """Leaves nothing behind where there was nothing."""
-        if self._journal != self.path and not os.fstat(self._file.fileno()).st_size:
-            self._journal.unlink()
-        self._file.close()
+    def _let_go(self) -> None:
+        """Closes the file, and leaves none behind that this job made and put nothing into."""
+        with self._file:
+            if self._is_temporary:
+                (self._journal or self._target).unlink(missing_ok=True)
 
-    def _recover(self) -> array[int]:
-        """Cuts off a half-written record and hashes the pictures of the whole ones."""
-        hashes = array("Q")
-        if self._format == ".parquet" and self.path.exists() and not os.fstat(self._file.fileno()).st_size:
-            for record in self._from_parquet():
-                self._file.write(_json_line(record))
-        self._file.seek(0)
-        end = 0
-        reader = self._csv_records if self._format == ".csv" else self._json_records
-        for found, end in reader():  # noqa: B007 - the last end is wanted
-            if found is not None:
-                self._check(found)
-                hashes.append(_hash(found["image"]))
-                self.failed += "error" in found
-        self._file.truncate(end)
-        self._file.seek(0, os.SEEK_END)
-        if self._format == ".csv" and end == 0:
-            self._file.write(_csv_line(self._columns))
-            self._file.flush()
-        return hashes
-
-    def _json_records(self) -> Iterator[tuple[dict[str, Any] | None, int]]:
-        end = 0
-        for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n"):
-                return
-            end += len(line)
-            try:
-                record = json.loads(line)
-                if not isinstance(record, dict) or not isinstance(record.get("image"), str):
-                    raise ValueError("no image")
-            except ValueError:
-                raise UsageError(self._foreign(number)) from None
-            yield record, end
-
-    def _csv_records(self) -> Iterator[tuple[dict[str, Any] | None, int]]:
-        consumed, whole = 0, True
-
-        def lines() -> Iterator[str]:
-            nonlocal consumed, whole
-            for line in self._file:
-                consumed += len(line)
-                whole = line.endswith(b"\n")
-                yield line.decode("utf-8", "surrogateescape")
-
-        rows = csv.reader(lines(), strict=True)
+    def _append(self, data: bytes) -> None:
+        start = os.fstat(self._file.fileno()).st_size
+        written = 0
         try:
-            for number, row in enumerate(rows, 1):
-                if not whole:
-                    return
-                if number == 1:
-                    if row != self._columns:
-                        raise UsageError(self._foreign(1))
-                    yield None, consumed
-                    continue
-                if len(row) != len(self._columns):
-                    raise UsageError(self._foreign(number))
-                error = {"error": row[2]} if row[2] else {}
-                yield {"image": row[0], "model": row[1], **error}, consumed
-        except csv.Error:
-            return  # the end of the file lies inside quotes: cut off from the last whole row
+            while written < len(data):
+                written += self._file.write(data[written:])
+        except OSError as error:
+            self._file.truncate(start)
+            raise SinkError(self.path, error) from None
 
-    def _check(self, record: Record) -> None:
-        found = record.get("model") or self.model
-        if found != self.model:
-            raise UsageError(f"--out {self.path} holds results of {found}, not of {self.model}; choose another file")
-        top = record.get("top")
-        if isinstance(top, list) and len(top) != self.top:
-            raise UsageError(f"--out {self.path} was begun with --top {len(top)}, not {self.top}; choose another file")
+    def _recover(self) -> None:
+        """Cuts off an unfinished record and takes up what the whole ones say."""
+        size = os.fstat(self._file.fileno()).st_size
+        self._is_temporary |= self._is_parquet and not size
+        done = array("Q")
+        if self._is_parquet and self._target.exists():
+            for row in self._entries_of_parquet():
+                self._take_up(row, done)
+        if self._journal is not None:
+            self._name = f"{self.path} (the unfinished records in {self._journal.name})"
+        end = 0
+        for entry, raw in self._entries():
+            end += len(raw)
+            if entry is not None:
+                self._take_up(entry, done)
+        self._done = np.unique(np.asarray(done, np.uint64))
+        self.results, self.failures = len(self._done), len(self._failed)
+        if end > size:  # the last record lacks its line end
+            self._append(b"\n")
+        elif end < size:
+            self._file.truncate(end)
+        if not end:
+            self._append(self._format.header)
 
-    def _foreign(self, line: int) -> str:
-        return f"--out {self.path}: line {line} is not a result of eyespot with --top {self.top}; choose another file"
+    def _take_up(self, entry: Entry, done: array[int]) -> None:
+        self._check(entry)
+        key = _key(entry.image)
+        self._has_replaced |= self._failed.pop(key, None) is not None
+        if entry.error is not None:
+            self._failed[key] = entry.error
+        else:
+            done.append(key)
+            self.unversioned += not entry.version
 
-    def _encode(self, record: Record) -> bytes:
-        if self._format == ".csv":
-            return _csv_line(_csv_row(record, len(self._columns), certain=self._certain))
-        return _json_line(record)
+    def _entries(self) -> Iterator[tuple[Entry | None, bytes]]:
+        """The whole records of the file, or of the journal."""
+        self._file.seek(0)
+        reader = io.BufferedReader(self._file)
+        try:
+            yield from self._format.read(reader)
+        except DamagedRecord as error:
+            raise UsageError(
+                f"--out {self._name}: line {error.line} is not a result of eyespot with --top {self.top}; nothing was "
+                "changed: mend the line, or choose another file"
+            ) from None
+        finally:
+            reader.detach()
+
+    def _entries_of_parquet(self) -> Iterator[Entry]:
+        try:
+            yield from read_entries(self._target, certain=self._certain)
+        except DamagedRecord:
+            raise UsageError(
+                f"--out {self.path} exists and is not Parquet of eyespot's results; choose another file"
+            ) from None
+
+    def _check(self, entry: Entry) -> None:
+        model = entry.model or self.model
+        if model != self.model:
+            raise UsageError(f"--out {self._name} holds results of {model}, not of {self.model}; choose another file")
+        version = entry.version or self.version
+        if version != self.version:
+            raise UsageError(
+                f"--out {self._name} holds results of another version of {model} ({version}, this one is "
+                f"{self.version}): it was made anew since, or runs elsewhere; choose another file"
+            )
+        if entry.top is not None and entry.error is None and entry.top != self.top:
+            raise UsageError(
+                f"--out {self._name} was begun with --top {entry.top}, not {self.top}; choose another file"
+            )
+
+    def _drop_replaced(self) -> None:
+        replaced = self._replaced()
+        with whole(self._target) as file:
+            for number, (_, raw) in enumerate(self._entries()):
+                if number not in replaced:
+                    file.write(raw)
+
+    def _replaced(self) -> set[int]:
+        """The numbers of the records of failures that a later record of the same image replaces."""
+        failures: dict[int, int] = {}
+        replaced = set()
+        for number, (entry, _) in enumerate(self._entries()):
+            if entry is not None:
+                key = _key(entry.image)
+                if key in failures:
+                    replaced.add(failures.pop(key))
+                if entry.error is not None:
+                    failures[key] = number
+        return replaced
 
     def _to_parquet(self) -> None:
-        pa, pq = _pyarrow()
-        schema = _parquet_schema(pa, certain=self._certain)
-        staging = self.path.with_name(f".{self.path.name}.staging")
-        try:
-            self._file.seek(0)
-            with pq.ParquetWriter(staging, schema, compression="zstd") as writer:
-                for batch in _batches(json.loads(line) for line in self._file):
-                    writer.write_table(pa.Table.from_pylist([_parquet_row(r, self.model) for r in batch], schema))
-            staging.replace(self.path)
-        finally:
-            staging.unlink(missing_ok=True)
-
-    def _from_parquet(self) -> Iterator[dict[str, Any]]:
-        pa, pq = _pyarrow()
-        try:
-            with pq.ParquetFile(self.path) as file:
-                for batch in file.iter_batches(_BATCH):
-                    for row in batch.to_pylist():
-                        yield {k: v for k, v in row.items() if v is not None}
-        except pa.ArrowInvalid:
-            raise UsageError(f"--out {self.path} exists and is not Parquet; choose another file") from None
+        found = array("Q", (_key(entry.image) for entry, _ in self._entries() if entry is not None))
+        keys = np.unique(np.asarray(found, np.uint64))
+        if len(keys):
+            replaced = self._replaced()
+            records = (json.loads(raw) for number, (_, raw) in enumerate(self._entries()) if number not in replaced)
+            merge(self._target, records, certain=self._certain, is_replaced=lambda image: _contains(keys, _key(image)))
+        self._is_temporary = True
 
 
 class SinkError(EyespotError):
     """The output file can no longer be written; what is in it stays."""
 
-    def __init__(self, path: Path, error: OSError) -> None:
-        cause = error.strerror or str(error)
-        super().__init__(f"{path} cannot be written: {cause}; what is in it stays: mend it and run the same command")
+    def __init__(self, path: Path, error: OSError | DamagedRecord) -> None:
+        cause = getattr(error, "strerror", None) or error
+        super().__init__(
+            f"{path} cannot be written: {cause}; the results written so far are kept: fix the problem and run the "
+            "command again"
+        )
 
 
-def _hash(image: str) -> int:
-    data = image.encode("utf-8", "surrogateescape")
+def _contains(keys: NDArray[np.uint64], key: int) -> bool:
+    """Whether sorted keys hold one."""
+    at = int(np.searchsorted(keys, np.uint64(key)))
+    return at < len(keys) and int(keys[at]) == key
+
+
+def _key(image: str) -> int:
+    data = unicode_name(identity(image)).encode()
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
-
-
-def _json_line(record: Record) -> bytes:
-    return json_text(record).encode() + b"\n"
-
-
-def json_text(record: Record) -> str:
-    """A record as one line of JSON; bytes of a file name that are no Unicode survive as escapes."""
-    text = json.dumps(record, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = json.dumps(record)
-    return text
-
-
-def _columns(top: int, *, certain: bool) -> list[str]:
-    ranks = (f"{field}_{rank}" for rank in range(1, top + 1) for field in ("label", "probability", "id", "index"))
-    return ["image", "model", "error", *(["certain"] if certain else []), *ranks]
-
-
-def _csv_row(record: Record, columns: int, *, certain: bool) -> list[Any]:
-    row = [record["image"], record.get("model", ""), record.get("error", "")]
-    if certain:
-        row.append(json.dumps(record["certain"]) if "certain" in record else "")
-    for p in record.get("top", ()):
-        row += [p["label"], p["probability"], p["id"], p["index"]]
-    return row + [""] * (columns - len(row))
-
-
-def _csv_line(row: Sequence[Any]) -> bytes:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerow(row)
-    return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _parquet_row(record: Record, model: str) -> dict[str, Any]:
-    image = record["image"].encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # Parquet holds Unicode only
-    row = {key: record.get(key) for key in ("error", "certain", "top")}
-    return {"image": image, "model": model, **row}
-
-
-def _parquet_schema(pa: Any, *, certain: bool) -> Any:
-    prediction = pa.struct(
-        [("index", pa.int32()), ("id", pa.string()), ("label", pa.string()), ("probability", pa.float64())]
-    )
-    texts = [(name, pa.string()) for name in ("image", "model", "error")]
-    flag = [("certain", pa.bool_())] if certain else []
-    return pa.schema([*texts, *flag, ("top", pa.list_(prediction))])
-
-
-def _batches(records: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    for record in records:
-        batch.append(record)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingExtra("--out with .parquet", "parquet") from None
-    return pyarrow, pyarrow.parquet
