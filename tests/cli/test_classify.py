@@ -231,7 +231,7 @@ def test_what_is_passed_over_is_counted(tiny, pictures, tmp_path):
         done = eyespot("classify", folder, "-m", tiny.path, "--out", out)
         said = done.stderr.decode().splitlines()
         assert done.returncode == 0
-        assert said[0].startswith("6 pictures in")
+        assert said[0].startswith("6 images in")
         assert said[2] == "1 folder inside not looked into; --recursive does (links to folders are never followed)"
     assert said[1] == "5 files passed over, no images by their names or first bytes: empty, notes.txt, o.csv, …"
     done = eyespot("classify", folder, "-m", tiny.path)
