@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from eyespot.errors import EyespotError, MissingExtra, PictureError
 from eyespot.image import envelope, formats, jpeg
@@ -161,6 +161,11 @@ def _reader(format: Format) -> type[ImageFile.ImageFile]:
         if format.extra:
             raise MissingExtra(f"a {format.name} picture", format.extra) from None
         raise
+    if format.feature and not features.check(format.feature):
+        raise PictureError(
+            f"this is {format.name}, and this Pillow was built without its decoder; install Pillow's own wheel, or "
+            "save the image as JPEG or PNG"
+        )
     return reader
 
 

@@ -89,6 +89,8 @@ def _inflate(data: bytes) -> bytes:
 # ---- TIFF ----------------------------------------------------------------------------------------------------------
 
 _ORIENTATION, _SAMPLES, _TILE_WIDTH, _TILE_LENGTH = 274, 277, 322, 323
+# Of a camera's raw file (DNG, NEF, ARW, …) the first image is a thumbnail, or in a mosaic that is not read.
+_SUBFILE, _DNG = 254, 50706
 # Sizes, layout, compression, colour map and tables: TIFF 6.0 sections 3 to 22, and its technical note 2 on JPEG.
 _TIFF_PIXELS = frozenset(
     (256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 338, 339, 347,
@@ -126,6 +128,8 @@ def tiff(data: bytes, max_pixels: int) -> Envelope:
                 f"a TIFF whose tag {tag} lies outside the file came, a whole file was needed; get it again"
             )
         kept[tag] = raw
+    if data[8:10] == b"CR" or _DNG in values or values.get(_SUBFILE, 0) & 1:
+        raise PictureError("this is a camera's raw file, expected an image; develop it into JPEG, PNG or TIFF")
     if total > len(data) or values.get(_SAMPLES, 1) > _MOST_SAMPLES:
         raise PictureError("a TIFF whose tags contradict each other came, a sound file was needed; save it again")
     if values.get(_TILE_WIDTH, 1) * values.get(_TILE_LENGTH, 1) > max_pixels:

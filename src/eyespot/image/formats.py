@@ -13,23 +13,27 @@ from eyespot.errors import PictureError
 
 
 class Format(NamedTuple):
-    """name: for messages. module and reader: where its class is, in Pillow or in what the extra brings."""
+    """name: for messages. module and reader: where its class is, in Pillow or in what the extra brings.
+
+    feature: what Pillow calls the codec, where it may have been built without it.
+    """
 
     name: str
     module: str
     reader: str
     extra: str = ""
+    feature: str = ""
 
 
 JPEG = Format("JPEG", "eyespot.image.jpeg", "JpegReader")
 PNG = Format("PNG", "PIL.PngImagePlugin", "PngImageFile")
-WEBP = Format("WebP", "PIL.WebPImagePlugin", "WebPImageFile")
+WEBP = Format("WebP", "PIL.WebPImagePlugin", "WebPImageFile", feature="webp")
 GIF = Format("GIF", "PIL.GifImagePlugin", "GifImageFile")
 BMP = Format("BMP", "PIL.BmpImagePlugin", "BmpImageFile")
 TIFF = Format("TIFF", "PIL.TiffImagePlugin", "TiffImageFile")
-AVIF = Format("AVIF", "PIL.AvifImagePlugin", "AvifImageFile")
+AVIF = Format("AVIF", "PIL.AvifImagePlugin", "AvifImageFile", feature="avif")
 HEIC = Format("HEIC", "pillow_heif", "HeifImageFile", "heic")
-JPEG2000 = Format("JPEG 2000", "PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile")
+JPEG2000 = Format("JPEG 2000", "PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile", feature="jpg_2000")
 ICO = Format("ICO", "PIL.IcoImagePlugin", "IcoImageFile")
 PPM = Format("PPM", "PIL.PpmImagePlugin", "PpmImageFile")
 PSD = Format("PSD", "PIL.PsdImagePlugin", "PsdImageFile")
@@ -59,19 +63,6 @@ _SIGNATURES: tuple[tuple[bytes, Format], ...] = (
     *((b"P" + kind + space, PPM) for kind in (b"1", b"2", b"3", b"4", b"5", b"6", b"f") for space in _SPACES),
 )  # fmt: skip
 
-# Files that often lie among pictures, each with what it is.
-_OTHERS: tuple[tuple[bytes, str], ...] = (
-    (b"%!PS", "a PostScript file"),
-    (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"icns", "an Apple icon"),
-    (b"SIMPLE  =", "a FITS file"),
-    (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
-    (b"\x89HDF\r\n", "an HDF5 file"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the picture itself"),
-)
-
 _AVIF_BRANDS = frozenset((b"avif", b"avis"))
 _HEIC_BRANDS = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2")
@@ -89,7 +80,7 @@ def sniff(data: bytes) -> Format:
         return WEBP
     if data[4:8] == b"ftyp":
         return _by_brand(data)
-    raise PictureError(f"{_describe(data)} came, a picture was needed ({READABLE}); save it as one of these")
+    raise _refused(data)
 
 
 def _by_brand(data: bytes) -> Format:
@@ -100,19 +91,11 @@ def _by_brand(data: bytes) -> Format:
         return AVIF
     if _HEIC_BRANDS.intersection(brands):
         return HEIC
-    brand = data[8:12].decode("ascii", "replace").strip()
-    raise PictureError(f"a media file of brand {brand!r} came, a picture was needed ({READABLE}); save a still picture")
+    raise _refused(data)
 
 
-def _describe(data: bytes) -> str:
-    if not data:
-        return "an empty file"
-    for signature, name in _OTHERS:
-        if data.startswith(signature):
-            return name
-    start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<svg", b"<?xml")):
-        return "an SVG or XML text"
-    if start.startswith((b"<!doctype", b"<html")):
-        return "a web page"
-    return f"{len(data)} bytes that begin with {data[:8].hex(' ')}"
+def _refused(data: bytes) -> PictureError:
+    from eyespot.image.foreign import describe
+
+    name, advice = describe(data)
+    return PictureError(f"this is {name}, expected an image ({READABLE}); {advice}")
