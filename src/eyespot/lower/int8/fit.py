@@ -19,7 +19,7 @@ from eyespot.lower.numpy_ops import Array, compute
 
 VNNI = 127  # the largest magnitude of a weight where sums of products go straight into 32 bits
 NO_VNNI = 64  # and where two products meet in 16 bits first: 2 · 255 · 64 stays inside (AVX2, plain AVX-512)
-_MOST = 1 << 30  # of a bias in its own steps, so that sums keep inside 32 bits
+LARGEST_BIAS = 1 << 30  # of a bias in its own steps, so that sums keep inside 32 bits
 _BEYOND = 1.25  # how much further than on calibration pictures a channel may reach after equalising
 _STRETCH = 64.0  # by how much a channel is stretched at the most
 
@@ -77,7 +77,7 @@ class Fitter:
                 bias = bias + self._correction(node, recipe)
             steps = bias / (scale * np.float32(grids[node.inputs[0]].scale)).astype(np.float64)
             tensors[f"{name}.weight"], tensors[f"{name}.weight_scale"] = integers, scale
-            tensors[f"{name}.bias"] = np.clip(np.rint(steps), -_MOST, _MOST).astype(np.int32)
+            tensors[f"{name}.bias"] = np.clip(np.rint(steps), -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
         return Quantized(self.ready.graph, grids, tensors)
 
     def groups(self) -> list[list[str]]:
@@ -112,8 +112,8 @@ class Fitter:
             # The narrowest grid that any recipe gives the input, so that the bias fits whatever the recipe.
             seen = self.evidence.seen[node.inputs[0]]
             step = max(seen.high - seen.low, 1e-6) / (4 * LEVELS)
-            scale = _weight_scale(weight, np.abs(bias) / step, recipe.limit)
-            self._weights[key] = _integers(weight, scale, recipe.limit, moments), scale
+            scale = weight_scale(weight, np.abs(bias) / step, recipe.limit)
+            self._weights[key] = round_weights(weight, scale, recipe.limit, moments), scale
         return self._weights[key]
 
 
@@ -124,9 +124,9 @@ def store(ready: Ready, dtype: str) -> Quantized:
         for parameter in ready.graph.parameters_of(node):
             tensor = ready.weights[parameter.name]
             if dtype == "int8" and parameter.name.endswith(".weight") and isinstance(node.op, LAYERS):
-                scale = _weight_scale(tensor, np.zeros(len(tensor)), VNNI)
+                scale = weight_scale(tensor, np.zeros(len(tensor)), VNNI)
                 tensors[f"{node.name}.weight_scale"] = scale
-                tensors[parameter.name] = _integers(tensor, scale, VNNI, None)
+                tensors[parameter.name] = round_weights(tensor, scale, VNNI, None)
             elif dtype == "bfloat16":
                 tensors[parameter.name] = as_bfloat16(tensor)
             else:
@@ -135,14 +135,17 @@ def store(ready: Ready, dtype: str) -> Quantized:
     return Quantized(ready.graph, {}, tensors)
 
 
-def _weight_scale(weight: Array, bias: NDArray[np.floating], limit: int) -> Array:
+def weight_scale(weight: Array, bias: NDArray[np.floating], limit: int) -> Array:
     """Per output channel: the largest weight at the limit; more where the bias, in steps of the input, won't fit."""
-    largest = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1) / limit, bias / _MOST)
+    largest = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1) / limit, bias / LARGEST_BIAS)
     scale: Array = np.maximum(largest, 1e-12).astype(np.float32)
     return scale
 
 
-def _integers(weight: Array, scale: Array, limit: int, moments: NDArray[np.float64] | None) -> NDArray[np.int8]:
+def round_weights(
+    weight: Array, scale: Array, limit: int, moments: NDArray[np.float64] | None = None
+) -> NDArray[np.int8]:
+    """The integers of a weight, to the nearest; with ``moments``, so that the layer's answers stay the nearest."""
     steps = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
     if moments is not None:
         return round_with_inputs(steps, moments, limit)
