@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from eyespot.bundle.cache import bundle_directory, cache_directory
 from eyespot.bundle.published import Published, installed_file, published
-from eyespot.bundle.store import CARD, Bundle, read
+from eyespot.bundle.store import CARD, Bundle, read, sha256
+from eyespot.core.processor import int8_is_faster
 from eyespot.errors import BundleError, FetchError, UnknownName, WeightsError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 IMAGENET = "efficientnet_lite0.in1k"  # what the extra `imagenet` brings
 BUILT_IN = Path(__file__).parent / "builtin"
+BUILT_IN_DEFAULT = "eyelet_1.0.tiny200"  # what answers without the extra
+INT8 = "-int8"  # what the name of the quantized bundle of a published network ends with
 _MADE_BY = "1"  # raised when bundles made from published weights must be made again (another lowering, say)
 
 
@@ -34,16 +37,14 @@ class Errand:
     waiting: Callable[[], None] | None = None
 
 
-def open_bundle(name: str | Path | None = None, *, errand: Errand = Errand()) -> Bundle:
-    """Opens a bundle by directory or by name; None opens the default model.
+def open_bundle(name: str | Path, *, errand: Errand = Errand()) -> Bundle:
+    """Opens a bundle by directory or by name.
 
     A name is looked up among the bundles inside the package, then in the cache (``eyespot import`` and ``eyespot
     unpack`` without ``--out`` put them there), then among the published cards, whose weights are taken from an
     installed distribution or fetched, and whose bundle is cached. Raises UnknownName, BundleError, HashMismatch,
     FetchError.
     """
-    if name is None:
-        return open_default()
     path = Path(name)
     if (path / CARD).is_file():
         return read(path)
@@ -53,24 +54,30 @@ def open_bundle(name: str | Path | None = None, *, errand: Errand = Errand()) ->
     for place in (BUILT_IN / text, bundle_directory(text)):
         if (place / CARD).is_file():
             return read(place)
-    card = published().get(text)
-    if card is None:
+    card = published().get(text.removesuffix(INT8))
+    if card is None or (text != card.name and quantization_file(card) is None):
         raise UnknownName(f"there is no model called {text!r}{_nearest(text)}")
-    return _from_published(card, errand)
+    return _from_published(card, errand, int8=text != card.name)
 
 
 def is_here(name: str) -> bool:
     """Whether a bundle of that name opens without getting anything."""
-    card = published().get(name)
-    places = [BUILT_IN / name, bundle_directory(name), *([made_place(card)] if card else [])]
+    card = published().get(name.removesuffix(INT8))
+    places = [BUILT_IN / name, bundle_directory(name)]
+    if card is not None and (name == card.name or quantization_file(card)):
+        places.append(made_place(card, int8=name != card.name))
     return any((place / CARD).is_file() for place in places)
 
 
-def open_default() -> Bundle:
-    """The 1,000 ImageNet classes when their weights are installed or cached, else the small built-in model."""
-    if is_here(IMAGENET) or installed_file(published()[IMAGENET]) is not None:
-        return open_bundle(IMAGENET)
-    return read(BUILT_IN / built_in_names()[0])
+def open_default(*, float32: bool = False) -> Bundle:
+    """The 1,000 ImageNet classes when their weights are installed or cached, else the small built-in model.
+
+    In int8 where that takes less time than float32 by this processor's instructions; ``float32`` refuses it.
+    """
+    int8 = not float32 and int8_is_faster()
+    if is_here(IMAGENET) or (int8 and is_here(IMAGENET + INT8)) or installed_file(published()[IMAGENET]) is not None:
+        return open_bundle(IMAGENET + INT8 if int8 else IMAGENET)
+    return read(BUILT_IN / BUILT_IN_DEFAULT)
 
 
 def built_in_names() -> list[str]:
@@ -86,12 +93,21 @@ def cached_names() -> list[str]:
 
 def known_names() -> list[str]:
     """Every name that may be opened without giving a path."""
-    return sorted({*built_in_names(), *cached_names(), *published()})
+    int8 = {card.name + INT8 for card in published().values() if quantization_file(card)}
+    return sorted({*built_in_names(), *cached_names(), *published(), *int8})
 
 
-def made_place(card: Published) -> Path:
+def quantization_file(card: Published) -> Path | None:
+    """The parameters that make the int8 bundle of published weights; None where nobody measured any."""
+    path = Path(__file__).parent / "int8" / f"{card.name}.safetensors"
+    return path if path.is_file() else None
+
+
+def made_place(card: Published, *, int8: bool = False) -> Path:
     """Where the bundle made from published weights is cached; it need not exist."""
-    return cache_directory() / "published" / f"{card.name}-{_MADE_BY}-{card.fingerprint}"
+    file = quantization_file(card) if int8 else None
+    name = f"{card.name}-{_MADE_BY}-{card.fingerprint}" + (f"{INT8}-{sha256(file)[:12]}" if file else "")
+    return cache_directory() / "published" / name
 
 
 def download_place(card: Published) -> Path:
@@ -99,22 +115,23 @@ def download_place(card: Published) -> Path:
     return cache_directory() / "downloads" / card.name / card.file_name
 
 
-def _from_published(card: Published, errand: Errand) -> Bundle:
+def _from_published(card: Published, errand: Errand, *, int8: bool = False) -> Bundle:
     """The cached bundle, else one made now; a damaged one is made again. Two processes do not make it twice."""
     from eyespot.bundle.lock import held
 
-    place = made_place(card)
+    place = made_place(card, int8=int8)
     try:
         return read(place)
     except BundleError:
         pass
     try:
-        with held(cache_directory() / "locks" / card.name, waiting=errand.waiting):
+        parent = open_bundle(card.name, errand=errand) if int8 else None
+        with held(cache_directory() / "locks" / (card.name + INT8 * int8), waiting=errand.waiting):
             try:
                 return read(place)
             except BundleError:
                 shutil.rmtree(place, ignore_errors=True)
-            return _make(card, errand)
+            return _make_int8(card, parent, place) if parent else _make(card, errand)
     except OSError as error:
         raise FetchError(
             f"{error.filename or cache_directory()} cannot be written: {error.strerror or error}; set EYESPOT_CACHE to "
@@ -136,6 +153,27 @@ def _make(card: Published, errand: Errand) -> Bundle:
         raise WeightsError(f"{card.published_at or file.name} is not the weights of {card.name}: {error}") from None
     pin(card, file)
     return bundle
+
+
+def _make_int8(card: Published, parent: Bundle, place: Path) -> Bundle:
+    """The int8 bundle of a published network's float32 one. WeightsError when it is not the one that was measured."""
+    from eyespot.bundle.build_quantized import build_quantized
+    from eyespot.core.card import Metric
+    from eyespot.lower.int8.params import QuantizationParams
+    from eyespot.lower.int8.plan import make_ready
+
+    file = quantization_file(card)
+    assert file is not None  # noqa: S101 - asked before
+    params, facts = QuantizationParams.from_bytes(file.read_bytes())
+    prepared = make_ready(parent.card.graph, parent.weights(), parent.card.preprocess)
+    measured = facts["measured"]
+    data, source = f"{measured['pictures']} images that no range was chosen on", "eyespot, beside float32"
+    low, high = (round(100 * v, 2) for v in measured["drop_interval"])
+    metrics = (
+        Metric("top1_drop", round(100 * measured["drop"], 2), data, source, (low, high)),
+        Metric("agreement", round(100 * measured["agreement"], 2), data, source),
+    )
+    return build_quantized(place, parent, params.apply(prepared), prepared.preprocess, metrics=metrics)
 
 
 def _nearest(name: str) -> str:

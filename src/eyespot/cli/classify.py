@@ -27,6 +27,7 @@ _NOT_CERTAIN = "  not certain"
 @click.command("classify")
 @click.argument("pictures", nargs=-1, required=True)
 @click.option("--model", "-m", help="A model's name or a bundle's directory.  [default: ImageNet, else the built-in]")
+@click.option("--float32", is_flag=True, help="The default model in float32, even where int8 is faster.")
 @click.option("--top", "-k", default=5, show_default=True, type=click.IntRange(1), help="Labels per picture.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per picture, on a terminal too.")
 @click.option("--recursive", "-r", is_flag=True, help="Folders inside folders too.")
@@ -36,6 +37,7 @@ _NOT_CERTAIN = "  not certain"
 def command(
     pictures: tuple[str, ...],
     model: str | None,
+    float32: bool,
     top: int,
     as_json: bool,
     recursive: bool,
@@ -53,7 +55,7 @@ def command(
     from eyespot.run.predict import load
 
     many = len(pictures) > 1 or Path(pictures[0]).is_dir()
-    opened = load(model, runtime=runtime, threads=1 if many else None)
+    opened = load(model, runtime=runtime, threads=1 if many else None, float32=float32)
     _say_what_it_knows(opened, asked=model)
     top = min(top, len(opened.bundle.labels))
     if out is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eyespot.arch.catalogue import draw, is_own, variant, variants
-from eyespot.bundle.resolve import open_bundle
+from eyespot.bundle.resolve import open_bundle, open_default
 from eyespot.bundle.store import CARD, Bundle
 from eyespot.core import ops
 from eyespot.core.graph import Graph
@@ -78,7 +78,7 @@ def open_origin(name: str) -> Origin:
     if not (Path(name) / CARD).is_file() and name in variants():
         graph = draw(name)
         return Origin(name, {}, graph, _pixels(graph), name)
-    bundle = open_bundle(name or None)
+    bundle = open_bundle(name) if name else open_default(float32=True)
     card = bundle.card
     if card.task != "classify":
         raise UsageError(f"{card.name} does {card.task}; name a classifier to start from")

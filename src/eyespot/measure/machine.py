@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import re
@@ -13,31 +12,17 @@ from pathlib import Path
 
 from eyespot.core.cores import allowed_cores, cpu_groups, cpu_quota
 from eyespot.core.machine import Conditions, Machine
-
-# What runtimes of networks choose their kernels by: x86 as /proc/cpuinfo names them, then Arm.
-INSTRUCTIONS = (
-    "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16",
-    "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16",
-    "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme",
-)  # fmt: skip
-# How macOS names Arm's, in `sysctl hw.optional.arm`.
-_APPLE = {
-    "FEAT_FP16": "asimdhp",
-    "FEAT_DotProd": "asimddp",
-    "FEAT_I8MM": "i8mm",
-    "FEAT_BF16": "bf16",
-    "FEAT_SME": "sme",
-}
+from eyespot.core.processor import INSTRUCTIONS, apple, cpu_fields
 
 
 def probe(root: Path = Path("/")) -> Machine:
     """This machine; ``root`` is where its /proc and /sys are looked for."""
-    facts = _cpuinfo(root)
+    facts = cpu_fields(root, first=False)
     flags = set((facts.get("flags") or facts.get("features") or "").split())
     found = tuple(name for name in INSTRUCTIONS if name in flags)
     processor = facts.get("model name") or facts.get("hardware") or ""
     if sys.platform == "darwin":
-        processor, found = _apple()
+        processor, found = apple()
     elif not processor:  # Arm's /proc/cpuinfo has numbers only; a board says what it is elsewhere
         processor = _read(root / "sys/firmware/devicetree/base/model").strip("\0\n ")
     return Machine(
@@ -140,38 +125,11 @@ def _megahertz(root: Path) -> float | None:
     return sum(found) / len(found) if found else None
 
 
-def _cpuinfo(root: Path) -> dict[str, str]:
-    """The fields of the first processor, and those after the last one, in lower case."""
-    fields: dict[str, str] = {}
-    for line in _read(root / "proc/cpuinfo").splitlines():
-        name, colon, value = line.partition(":")
-        if colon:
-            fields.setdefault(name.strip().lower(), value.strip())
-    return fields
-
-
 def _memory() -> int:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return 0
-
-
-def _apple() -> tuple[str, tuple[str, ...]]:
-    import subprocess
-
-    with contextlib.suppress(OSError):
-        done = subprocess.run(
-            ["/usr/sbin/sysctl", "machdep.cpu.brand_string", "hw.optional.arm"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        facts = dict(re.findall(r"^([\w.]+): (.*)$", done.stdout, re.MULTILINE))
-        has = {name for key, name in _APPLE.items() if facts.get(f"hw.optional.arm.{key}") == "1"}
-        names = {*has, "asimd"} if platform.machine() == "arm64" else set()
-        return facts.get("machdep.cpu.brand_string", ""), tuple(n for n in INSTRUCTIONS if n in names)
-    return "", ()
 
 
 def _numbers(release: str) -> str:

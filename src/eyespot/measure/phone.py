@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eyespot.core.machine import Conditions, Machine
+from eyespot.core.processor import INSTRUCTIONS
 from eyespot.core.timing import Caution, Measurement, Samples
 from eyespot.errors import RuntimeFailure, UsageError
 from eyespot.measure.cautions import Asked, judge
 from eyespot.measure.latency import refuse_unverified
-from eyespot.measure.machine import INSTRUCTIONS
 from eyespot.measure.record import USUAL, Effort, Way, record
 
 FOLDER = "/data/local/tmp/eyespot"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
@@ -10,8 +11,9 @@ from typing import Any, Self, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.bundle.resolve import open_bundle
-from eyespot.bundle.store import Bundle
+from eyespot.bundle.resolve import open_bundle, open_default
+from eyespot.bundle.store import Bundle, read
+from eyespot.errors import BundleError, RuntimeFailure, WeightsError
 from eyespot.image.prepare import decode_and_prepare, prepare
 from eyespot.image.readout import readout
 from eyespot.image.results import Classification
@@ -27,6 +29,7 @@ class Model:
     def __init__(self, bundle: Bundle, *, runtime: str = "onnxruntime", threads: int | None = None) -> None:
         self.bundle = bundle
         self.runtime = runtime
+        self._threads = threads
         self.session = open_session(bundle, runtime=runtime, threads=threads)
 
     @overload  # a str is a Sequence too; the first signature that fits is the one that counts
@@ -69,13 +72,42 @@ class Model:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles as where its bundle is and what it is: the other process opens it there, or refuses another one."""
+        card = self.bundle.card
+        return _reopen, (self.bundle.path, card.name, dict(card.files), self.runtime, self._threads)
+
     def __repr__(self) -> str:
         return f"Model({self.bundle.card.name!r}, {len(self.bundle.labels)} classes, {self.runtime})"
 
 
-def load(name: str | Path | None = None, *, runtime: str = "onnxruntime", threads: int | None = None) -> Model:
+def load(
+    name: str | Path | None = None, *, runtime: str = "onnxruntime", threads: int | None = None, float32: bool = False
+) -> Model:
     """Opens a model by name, or a bundle by its directory; None takes the default model.
 
-    threads: see ``eyespot.run.open.open_session``. Raises UnknownName, BundleError, HashMismatch, FetchError.
+    Args:
+        name: A name of `eyespot models`, or a bundle's directory.
+        runtime: ``onnxruntime``, ``openvino`` or ``reference``.
+        threads: Number of threads inside one call; see ``eyespot.run.open.open_session``.
+        float32: The default model in float32 even where int8 is faster; a name is always taken as it is.
+
+    Raises:
+        UnknownName, BundleError, HashMismatch, FetchError.
     """
-    return Model(open_bundle(name), runtime=runtime, threads=threads)
+    if name is not None:
+        return Model(open_bundle(name), runtime=runtime, threads=threads)
+    if not float32 and runtime != "reference":
+        try:
+            return Model(open_default(), runtime=runtime, threads=threads)
+        except (RuntimeFailure, WeightsError) as error:  # int8 that is not what was measured, here
+            warnings.warn(f"the default model answers in float32: {error}", stacklevel=2)
+    return Model(open_default(float32=True), runtime=runtime, threads=threads)
+
+
+def _reopen(path: Path, name: str, files: Mapping[str, str], runtime: str, threads: int | None) -> Model:
+    """The model that was pickled. BundleError when its bundle is not here, or is another one by now."""
+    bundle = read(path) if path.is_dir() else open_bundle(name)
+    if dict(bundle.card.files) != files:
+        raise BundleError(f"{bundle.path} is not the bundle that was pickled as {name}; load the model here instead")
+    return Model(bundle, runtime=runtime, threads=threads)
