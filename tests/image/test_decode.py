@@ -269,7 +269,7 @@ def test_a_picture_beyond_pillows_limits_warns_of_nothing():
         (b"", "an empty file"), (b"%!PS-Adobe-3.0 EPSF-3.0\n", "PostScript"), (b"%PDF-1.7\n", "PDF"),
         (b"<!DOCTYPE html><html>", "a web page"), (b"\n <svg xmlns='x'>", "SVG"), (b"SIMPLE  =     T", "FITS"),
         (b"\xd7\xcd\xc6\x9a\0\0", "metafile"), (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
-        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video"), (b"hello there", "68 65 6c 6c 6f"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video"), (b"hello there", "this is a text"), (b"\x01hello", "01 68 65 6c 6c 6f"),
         (b"\0\0\x01\0\0\0", "without icons"), (b"\xff\xd8\xff", "JPEG"), (b"RIFF\0\0\0\0WEBPVP8X", "WebP"),
         (b"\0\0\0\x08ftyp", "a video"),
     ],

@@ -88,7 +88,7 @@ def test_known_photographs(imagenet, assets):
     ("picture", "message"),
     [
         ("nowhere.jpg", "nowhere.jpg cannot be read"),
-        (b"", "picture"),
+        (b"", "an empty file"),
         (b"GIF89a", "GIF"),
         ("\0", "not a path"),
         (np.zeros((4, 4), np.uint8), r"\(4, 4\)"),

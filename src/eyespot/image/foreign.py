@@ -160,10 +160,10 @@ def describe(data: bytes) -> tuple[str, str]:
             return name, advice
     if not any(data[:4096]):
         return f"a file of {len(data)} bytes that begins with nothing but zeros", _AGAIN
-    if len(data) < 12:
-        return f"a file of {len(data)} bytes ({data.hex(' ')})", _AGAIN
     if all(byte >= 32 or byte in b"\t\n\r\f" for byte in data[:512]) and _is_text(data[:512]):
         return "a text", _REMOVE
+    if len(data) < 12:
+        return f"a file of {len(data)} bytes ({data.hex(' ')})", _AGAIN
     return f"a file of {len(data)} bytes that begins with {data[:8].hex(' ')}", _AS_IMAGE
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eyespot.bundle.resolve import open_bundle, open_default
 from eyespot.bundle.store import Bundle, read
-from eyespot.errors import BundleError, RuntimeFailure, WeightsError
+from eyespot.errors import BundleError, RuntimeFailure, UnknownName, WeightsError
 from eyespot.image.prepare import decode_and_prepare, prepare
 from eyespot.image.readout import readout
 from eyespot.image.results import Classification
@@ -29,7 +29,7 @@ class Model:
     def __init__(self, bundle: Bundle, *, runtime: str = "onnxruntime", threads: int | None = None) -> None:
         self.bundle = bundle
         self.runtime = runtime
-        self._threads = threads
+        self.threads = threads
         self.session = open_session(bundle, runtime=runtime, threads=threads)
 
     @overload  # a str is a Sequence too; the first signature that fits is the one that counts
@@ -75,7 +75,7 @@ class Model:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickles as where its bundle is and what it is: the other process opens it there, or refuses another one."""
         card = self.bundle.card
-        return _reopen, (self.bundle.path, card.name, dict(card.files), self.runtime, self._threads)
+        return _reopen, (self.bundle.path, card.name, dict(card.files), self.runtime, self.threads)
 
     def __repr__(self) -> str:
         return f"Model({self.bundle.card.name!r}, {len(self.bundle.labels)} classes, {self.runtime})"
@@ -107,7 +107,12 @@ def load(
 
 def _reopen(path: Path, name: str, files: Mapping[str, str], runtime: str, threads: int | None) -> Model:
     """The model that was pickled. BundleError when its bundle is not here, or is another one by now."""
-    bundle = read(path) if path.is_dir() else open_bundle(name)
+    try:
+        bundle = read(path) if path.is_dir() else open_bundle(name)
+    except UnknownName:
+        raise BundleError(
+            f"the bundle that was pickled, {path}, is not on this machine; copy it to that place"
+        ) from None
     if dict(bundle.card.files) != files:
         raise BundleError(f"{bundle.path} is not the bundle that was pickled as {name}; load the model here instead")
     return Model(bundle, runtime=runtime, threads=threads)
