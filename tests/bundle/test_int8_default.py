@@ -82,6 +82,8 @@ def test_the_name_says_what_runs_and_float32_refuses_it(installed, faster, examp
         assert model(examples / "coffee.jpg").to_json()["model"] == FLOAT
     with eyespot.load(FLOAT) as model:
         assert model.bundle.card.precision == "float32"
+    with pytest.raises(UsageError, match=f"is int8; for float32 name {FLOAT}"):
+        eyespot.load(INT8, float32=True)
     with eyespot.load(runtime="reference") as model:
         assert model.bundle.card.precision == "float32"
 
@@ -113,7 +115,7 @@ def test_many_at_once_make_one_bundle(installed):
 def test_names():
     assert INT8 in known_names()
     assert quantization_file(published()[FLOAT]) is not None
-    with pytest.raises(UnknownName, match="no model called 'mobilenet_v2_1.0.tv_in1k-int8'"):
+    with pytest.raises(UnknownName, match=r"no model called 'mobilenet_v2_1\.0\.tv_in1k-int8'"):
         open_bundle("mobilenet_v2_1.0.tv_in1k-int8")
 
 

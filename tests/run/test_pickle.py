@@ -51,9 +51,9 @@ def test_a_result_pickles(tiny, picture):
 
 
 def test_spawned_workers(tiny, picture):
-    with eyespot.load(tiny.path, threads=1) as model:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            assert list(pool.map(answer, [model], [picture])) == [answer(model, picture)]
+    spawn = multiprocessing.get_context("spawn")
+    with eyespot.load(tiny.path, threads=1) as model, ProcessPoolExecutor(1, spawn) as pool:
+        assert list(pool.map(answer, [model], [picture])) == [answer(model, picture)]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from eyespot.bundle.resolve import open_bundle, open_default
 from eyespot.bundle.store import Bundle, read
-from eyespot.errors import BundleError, RuntimeFailure, UnknownName, WeightsError
+from eyespot.errors import BundleError, RuntimeFailure, UnknownName, UsageError, WeightsError
 from eyespot.image.prepare import decode_and_prepare, prepare
 from eyespot.image.readout import readout
 from eyespot.image.results import Classification
@@ -90,13 +90,17 @@ def load(
         name: A name of `eyespot models`, or a bundle's directory.
         runtime: ``onnxruntime``, ``openvino`` or ``reference``.
         threads: Number of threads inside one call; see ``eyespot.run.open.open_session``.
-        float32: The default model in float32 even where int8 is faster; a name is always taken as it is.
+        float32: The default model in float32 even where int8 is faster.
 
     Raises:
-        UnknownName, BundleError, HashMismatch, FetchError.
+        UnknownName, BundleError, HashMismatch, FetchError. UsageError for ``float32`` and the name of another one.
     """
     if name is not None:
-        return Model(open_bundle(name), runtime=runtime, threads=threads)
+        bundle = open_bundle(name)
+        if float32 and bundle.card.precision != "float32":
+            parent = bundle.card.parent or "the bundle that it was made of"
+            raise UsageError(f"{bundle.card.name} is {bundle.card.precision}; for float32 name {parent}")
+        return Model(bundle, runtime=runtime, threads=threads)
     if not float32 and runtime != "reference":
         try:
             return Model(open_default(), runtime=runtime, threads=threads)
@@ -110,9 +114,7 @@ def _reopen(path: Path, name: str, files: Mapping[str, str], runtime: str, threa
     try:
         bundle = read(path) if path.is_dir() else open_bundle(name)
     except UnknownName:
-        raise BundleError(
-            f"the bundle that was pickled, {path}, is not on this machine; copy it to that place"
-        ) from None
+        raise BundleError(f"the bundle that was pickled, {path}, is not on this machine; copy it there") from None
     if dict(bundle.card.files) != files:
         raise BundleError(f"{bundle.path} is not the bundle that was pickled as {name}; load the model here instead")
     return Model(bundle, runtime=runtime, threads=threads)
