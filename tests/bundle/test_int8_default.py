@@ -11,7 +11,7 @@ from conftest import make_bundle
 from eyespot.bundle import resolve
 from eyespot.bundle.published import installed_file, published
 from eyespot.bundle.resolve import is_here, known_names, open_bundle, open_default, quantization_file
-from eyespot.errors import UnknownName, WeightsError
+from eyespot.errors import UnknownName, UsageError, WeightsError
 from eyespot.lower.int8.fit import VNNI, Fitter, Recipe
 from eyespot.lower.int8.params import QuantizationParams, digest_of
 from eyespot.lower.int8.plan import make_ready
