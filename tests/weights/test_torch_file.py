@@ -21,6 +21,7 @@ NAMES = [
     "checkpoint.legacy.pt",
     "checkpoint.protocol5.pt",
 ]
+MATRIX = make.tensor(make.storage("0", 2), (1, 2), (2, 1))
 FLOATS = struct.pack("<6f", 0, 1, 2, 3, 4, 5)
 
 
@@ -128,8 +129,8 @@ def test_the_best_of_several_dictionaries_is_taken(tmp_path, entries, under):
         (b"]", "holds a list, not a dictionary of tensors"),
         (b"}", "holds nothing, but no dictionary"),
         (
-            make.dictionary(model=make.dictionary(w=make.tensor(make.storage("0", 2)), extra=b"N")),
-            "extra under model is no",
+            make.dictionary(a=make.dictionary(w=MATRIX), b=make.dictionary(w=MATRIX, extra=b"N")),
+            "holds 2 dictionaries of tensors, under a, b; save the one",
         ),
     ],
 )

@@ -10,21 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_fields
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from eyespot.arch.catalogue import draw
 from eyespot.bundle.build import build
+from eyespot.bundle.fit import Fitted, Say, fit
 from eyespot.bundle.published import Published, by_sha256, label_set
 from eyespot.bundle.store import Bundle, check_free, sha256
 from eyespot.core.card import Card
 from eyespot.core.labels import Labels
 from eyespot.core.pixels import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from eyespot.errors import UsageError
-from eyespot.lower.fold import fold_graph
-from eyespot.weights.by_order import BY_ORDER, by_order
-from eyespot.weights.checkpoint import read_checkpoint
-from eyespot.weights.identify import identify, the_one
-from eyespot.weights.names import Matched, match
+from eyespot.weights.by_order import BY_ORDER
 
 # How pixels become numbers, by the names people know: (channels, scale, mean, std).
 PIXELS: Mapping[str, Preprocess] = {
@@ -82,14 +77,6 @@ class Request:
     licence: str | None = None
 
 
-class _Fitted(NamedTuple):
-    """A network with the file's tensors in it."""
-
-    architecture: str
-    arguments: Mapping[str, Any]
-    matched: Matched
-
-
 def adopt(
     file: Path,
     out: Path | None,
@@ -97,10 +84,12 @@ def adopt(
     published: Published | None = None,
     request: Request = Request(),
     replace: bool = False,
+    say: Say = lambda _: None,
 ) -> Bundle:
     """Imports a weights file as a bundle at ``out``; None puts it into the cache under its name.
 
     file: a file of weights, or a directory as the Hugging Face hub has them; what the caller says goes before both.
+    say: told in one line each what was taken where the file leaves a choice.
 
     Raises:
         WeightsError: a tensor is missing, left over or of the wrong shape; the message says which.
@@ -117,7 +106,14 @@ def adopt(
     name = request.name or (card.name if card else None)
     if out is not None:
         check_free(out, replace=replace)
-    fitted = _fit(file, request, card)
+    fitted = fit(
+        file,
+        architecture=request.architecture,
+        scheme=BY_ORDER if request.by_order else request.scheme,
+        arguments=request.arguments,
+        card=card,
+        say=say,
+    )
     labels = request.labels or _labels(fitted, card)
     architecture = fitted.architecture.rpartition(":")[2]  # of a network in a person's own file, its function's name
     name = name or f"{architecture}.{digest[:8]}"
@@ -168,30 +164,7 @@ def _place(name: str) -> Path:
     return bundle_directory(name)
 
 
-def _fit(file: Path, request: Request, card: Published | None) -> _Fitted:
-    checkpoint = read_checkpoint(file)
-    tensors = checkpoint.tensors
-    scheme = BY_ORDER if request.by_order else request.scheme
-    arguments: dict[str, object] = {} if checkpoint.size is None else {"size": list(checkpoint.size)}
-    if card is not None:
-        architecture, scheme = card.architecture, scheme or card.scheme
-        arguments |= card.arguments
-    else:
-        candidates = identify(tensors, architecture=request.architecture, scheme=scheme)
-        if candidates or request.architecture is None:
-            found = the_one(candidates, tensors)
-            architecture, scheme = found.architecture, found.scheme
-            arguments |= found.arguments
-        else:
-            architecture = request.architecture  # it does not fit as it is: the matching below says why, or how it does
-    arguments |= request.arguments
-    graph = draw(architecture, arguments)
-    if scheme == BY_ORDER:
-        return _Fitted(architecture, arguments, by_order(tensors, (graph, graph.inference(), fold_graph(graph))))
-    return _Fitted(architecture, arguments, match(tensors, graph, scheme))
-
-
-def _labels(fitted: _Fitted, card: Published | None) -> Labels:
+def _labels(fitted: Fitted, card: Published | None) -> Labels:
     if card is not None:
         return label_set(card.labels, background=card.background)
     outputs = fitted.matched.graph.shape(fitted.matched.graph.inference().outputs[0])[0]
@@ -202,7 +175,7 @@ def _labels(fitted: _Fitted, card: Published | None) -> Labels:
     return Labels.numbered(outputs)
 
 
-def _preprocess(file: Path, fitted: _Fitted, request: Request, card: Published | None) -> Preprocess:
+def _preprocess(file: Path, fitted: Fitted, request: Request, card: Published | None) -> Preprocess:
     height, width = fitted.matched.graph.input[1:]
     size = (height, width)
     if card is not None and request.pixels is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
 from typing import Any, Literal
 
 import numpy as np
@@ -48,19 +47,6 @@ def widen(raw: Array, name: str) -> Array:
     if name == "float16":
         return raw.astype(np.float32, order="C")
     return raw.astype(raw.dtype.newbyteorder("="), order="C", copy=True)
-
-
-# What wrappers put before every name: DataParallel, torch.compile, transformers around timm.
-PREFIXES = ("module.", "_orig_mod.", "timm_model.")
-
-
-def wrappers(names: Collection[str]) -> str:
-    """The prefix that wrappers have put before all of these names; empty when there is none."""
-    prefix = ""
-    for wrapper in PREFIXES:
-        if names and all(name.startswith(prefix + wrapper) for name in names):
-            prefix += wrapper
-    return prefix
 
 
 class Budget:

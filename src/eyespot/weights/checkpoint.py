@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eyespot.errors import WeightsError
-from eyespot.weights.arrays import Array, wrappers
+from eyespot.weights.arrays import Array
 from eyespot.weights.keras_zip import is_keras_zip
+from eyespot.weights.npz_file import is_npz, read_npz
+from eyespot.weights.unwrap import unwrap
 
 _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -27,9 +29,10 @@ _STRANGERS = (
 class Checkpoint:
     """The tensors of a file by name, in file order, and how they were found.
 
-    format: 'torch zip', 'torch legacy', 'safetensors', 'keras h5' or 'keras zip'. under: the key of the dictionary that
-    held them. prefix: what was cut off the front of every name ('module.'). size: the picture (height, width) that the
-    network was built for, which only Keras' whole models say.
+    format: 'torch zip', 'torch legacy', 'safetensors', 'numpy', 'keras h5' or 'keras zip'. under: the keys of the
+    dictionary that held them, joined by dots; beside: those of other networks in the file. prefix: what was cut off the
+    front of every name ('module.'). architecture: what the script that saved them calls the network. size: the image
+    (height, width) that the network was built for, which only Keras' whole models say.
     """
 
     tensors: Mapping[str, Array]
@@ -37,6 +40,8 @@ class Checkpoint:
     under: str | None = None
     prefix: str = ""
     size: tuple[int, int] | None = None
+    beside: tuple[str, ...] = ()
+    architecture: str | None = None
 
     def __str__(self) -> str:
         under = f" under {self.under!r}" if self.under else ""
@@ -45,7 +50,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
-    """Reads torch's two formats, safetensors and Keras' three, .h5, .weights.h5 and .keras.
+    """Reads torch's two formats, safetensors (one file, or shards by their index), .npz, .h5, .weights.h5 and .keras.
 
     Each array owns its memory; half precision comes as float32.
     WeightsError (UnsafeFile for a file that asks for more than tensors may), in one line, for anything else.
@@ -64,27 +69,39 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     if start[8:9] == b"{":
         from eyespot.weights.safetensors_file import read_safetensors
 
-        stored = read_safetensors(path)
-        prefix = wrappers(stored)
-        return Checkpoint({n[len(prefix) :]: t for n, t in stored.items()}, "safetensors", prefix=prefix)
+        return _unwrapped(read_safetensors(path), "safetensors")
+    if path.name.endswith(".index.json"):
+        from eyespot.weights.shards import read_shards
+
+        return _unwrapped(read_shards(path), "shards")
     if start.startswith(_ZIP) and is_keras_zip(path):
         from eyespot.weights.keras_zip import read_keras_zip
 
         keras = read_keras_zip(path)
         return Checkpoint(keras.tensors, "keras zip", size=keras.size)
+    if start.startswith(_ZIP) and is_npz(path):
+        return _unwrapped(read_npz(path), "numpy")
     if start.startswith(_ZIP) or start[:1] == b"\x80":
         from eyespot.weights.torch_file import read_torch
 
         found = read_torch(path)
-        return Checkpoint(found.tensors, found.format, found.under, found.prefix)
+        return Checkpoint(
+            found.tensors, found.format, found.under, found.prefix, None, found.beside, found.architecture
+        )
     for mark, at, what in _STRANGERS:
         if start[at : at + len(mark)] == mark:
             raise WeightsError(f"{path.name} is {what}")
     raise WeightsError(
-        f"{path.name} is no file of weights that eyespot reads: .pth (torch.save), .safetensors, .h5 or .keras"
+        f"{path.name} is no file of weights that eyespot reads: .pth (torch.save), .safetensors, .npz, .h5 or .keras"
         if start
         else f"{path.name} is empty; fetch it again"
     )
+
+
+def _unwrapped(stored: Mapping[str, Array], format: str) -> Checkpoint:
+    scalars = frozenset(name for name, tensor in stored.items() if not tensor.ndim)
+    tensors, prefix = unwrap(stored, scalars=scalars)
+    return Checkpoint(tensors, format, prefix=prefix)
 
 
 def read_tensors(path: Path | str) -> dict[str, Array]:

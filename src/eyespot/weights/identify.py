@@ -12,7 +12,7 @@ from eyespot.core.ops import Conv2d, Linear
 from eyespot.errors import GraphError, UsageError, WeightsError
 from eyespot.weights.arrays import Shape
 from eyespot.weights.by_order import BY_ORDER, in_order
-from eyespot.weights.names import SCHEMES, pair
+from eyespot.weights.names import SCHEMES, Pairing, pair
 from eyespot.weights.scheme import Tensors
 
 # TensorFlow's networks with batch norm already in the convolutions: numbers in order of execution.
@@ -56,6 +56,8 @@ def the_one(candidates: tuple[Candidate, ...], tensors: Tensors) -> Candidate:
         schemes = sorted({c.scheme for c in candidates})
         what = f"a scheme ({' or '.join(schemes)})" if len(schemes) > 1 else "--arch"
         raise WeightsError(f"the file fits {'; and '.join(map(str, candidates))}; say which with {what}")
+    if nearly := _nearest(tensors):
+        raise WeightsError(nearly)
     first = next(iter(tensors), "no tensor at all")
     raise WeightsError(
         f"the {len(tensors)} tensors ({first}, …) are no network of the catalogue in names that eyespot knows; pass "
@@ -63,12 +65,33 @@ def the_one(candidates: tuple[Candidate, ...], tensors: Tensors) -> Candidate:
     )
 
 
+def _nearest(tensors: Tensors) -> str | None:
+    """What the network that the tensors nearly are has otherwise; None where more than a tenth of them differ."""
+    best: tuple[Pairing, str, str] | None = None
+    for known in SCHEMES.values():
+        prepared = known.prepared(tensors)
+        if not known.has_stem(prepared):
+            continue
+        classes = known.classes(prepared) if known.recognises(prepared) else 1000
+        for variant in catalogue.variants().values():
+            if variant.family != known.family or not known.suits(variant.name):
+                continue
+            graph = _drawn(variant.name, {"classes": classes})
+            pairing = pair(tensors, graph, known) if graph is not None else None
+            if pairing is not None and (best is None or pairing.problems < best[0].problems):
+                best = pairing, variant.name, known.name
+    if best is None or not 0 < best[0].problems <= max(4, len(tensors) // 10):
+        return None
+    pairing, variant_name, scheme = best
+    return f"the tensors are nearly {variant_name} in the names of {scheme}, but {pairing}"
+
+
 def _by_name(tensors: Tensors, architecture: str | None, scheme: str | None) -> Iterator[Candidate]:
     drawn: dict[tuple[str, int], Graph | None] = {}  # padding and epsilon change no shape, so sources share drawings
     for known in SCHEMES.values():
         if scheme not in (None, known.name):
             continue
-        prepared = known.prepare(tensors)
+        prepared = known.prepared(tensors)
         if not known.recognises(prepared):
             continue
         for variant in catalogue.variants().values():

@@ -87,7 +87,7 @@ def match(tensors: Tensors, graph: Graph, scheme: str | None = None) -> Matched:
         if pairing.problems:
             raise WeightsError(f"the tensors are not this network's in the names of {known.name}: {pairing}")
         return Matched(normalised(pairing.pairs), _held(graph, pairing), known.name)
-    tried = [(pair(tensors, graph, s), s) for s in SCHEMES.values() if s.recognises(s.prepare(tensors))]
+    tried = [(pair(tensors, graph, s), s) for s in SCHEMES.values() if s.recognises(s.prepared(tensors))]
     if not tried:
         sources = sorted({name.split(".")[0] for name in SCHEMES})
         raise WeightsError(
@@ -127,7 +127,7 @@ def pair(tensors: Tensors, graph: Graph, scheme: Scheme) -> Pairing:
 
     A file may be without what only training needs (auxiliary heads): all of it, or none.
     """
-    theirs = scheme.prepare(tensors)
+    theirs = scheme.prepared(tensors)
     try:
         modules = scheme.modules(graph)
     except (LookupError, ValueError, StopIteration):

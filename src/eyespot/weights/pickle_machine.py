@@ -1,8 +1,9 @@
 """Reads the pickle inside a torch file as data: a stack machine that builds plain containers and calls nothing.
 
 A pickle is a program. Python's unpickler imports and calls whatever it names; this machine knows the opcodes that build
-containers, and a closed table of names (``torch_names``), each of which stands for a function of ours. Any other name
-is refused as soon as it is read, and so is every opcode that would build an object of another class.
+containers, and a closed table of names (``torch_names``), each of which stands for a function of ours. For any other
+name stands a ``StandIn``: calling it, giving it items or a state makes stand-ins and runs nothing. Names that run
+programs are refused as soon as they are read.
 
 Opcodes: https://github.com/python/cpython/blob/main/Lib/pickletools.py; protocols 2 to 5, which torch has written.
 """
@@ -15,6 +16,7 @@ from typing import NamedTuple, NoReturn
 
 from eyespot.errors import UnsafeFile, WeightsError
 from eyespot.weights.arrays import shown
+from eyespot.weights.stand_in import StandIn, runs_programs
 
 # The largest published networks need about 10⁵ opcodes; a million take about a second and, at worst, 300 MB.
 MAX_STEPS = 1_000_000
@@ -173,12 +175,16 @@ class Machine:
 
     def _append(self, items: list[object]) -> None:
         target = self._top()
+        if isinstance(target, StandIn):
+            return
         if not isinstance(target, list):
             self.damaged("items are appended to what is not a list")
         target.extend(items)
 
     def _add(self, items: list[object]) -> None:
         target = self._top()
+        if isinstance(target, StandIn):
+            return
         if not isinstance(target, set):
             self.damaged("items are added to what is not a set")
         for item in items:
@@ -186,6 +192,8 @@ class Machine:
 
     def _set_items(self, items: list[object]) -> None:
         target = self._top()
+        if isinstance(target, StandIn):
+            return
         if not isinstance(target, dict) or len(items) % 2:
             self.damaged("entries are put into what is not a dictionary")
         for i in range(0, len(items), 2):
@@ -196,19 +204,22 @@ class Machine:
         self._push(tuple(reversed(items)))
 
     def key(self, value: object) -> object:
-        """A key of a dictionary: text or a small number, whose hash costs nothing and cannot be made to collide."""
+        """A key of a dictionary: text or a small number, whose hash costs nothing and cannot be made to collide.
+
+        A stand-in takes the place of any other: no network's tensors are under such keys.
+        """
         small = isinstance(value, int) and -_MAGIC_KEY_LIMIT < value < _MAGIC_KEY_LIMIT
         if value is None or small or isinstance(value, (str, bytes)):
             return value
-        return self.damaged(f"a {type(value).__name__} as the key of a dictionary")
+        return StandIn(type(value).__name__)
 
     # --- names ---
 
     def _name(self, module: str, name: str) -> None:
         known = self._names.get(f"{module}.{name}")
-        if known is None:
+        if known is None and runs_programs(module, name):
             self.unsafe(f"names {shown(module)}.{shown(name)}, which is not a tensor")
-        self._push(known)
+        self._push(StandIn(f"{shown(module)}.{shown(name)}") if known is None else known)
 
     def _stack_name(self) -> None:
         name, module = self._pop(), self._pop()
@@ -220,14 +231,19 @@ class Machine:
         arguments, function = self._pop(), self._pop()
         if not isinstance(arguments, tuple):
             self.damaged("arguments that are not a tuple")
+        if isinstance(function, StandIn):
+            self._push(StandIn(function.name))
+            return
         if not isinstance(function, Function):
             self.unsafe(f"calls a {type(function).__name__.strip('_')}, which is not a tensor")
         self._push(function.answer(self, arguments))
 
     def _build(self) -> None:
-        # torch hangs '_metadata' (versions of modules) on the OrderedDict of a state_dict; nothing else needs it.
+        # torch hangs '_metadata' (versions of modules) on the OrderedDict of a state_dict, which is not needed.
         state, target = self._pop(), self._top()
-        if not isinstance(target, dict) or not isinstance(state, dict):
+        if isinstance(target, StandIn):
+            target.state = state
+        elif not isinstance(target, dict) or not isinstance(state, dict):
             self.unsafe(f"sets the attributes of a {type(target).__name__} (opcode BUILD), which no tensor needs")
 
     def _persistent(self) -> None:
@@ -250,6 +266,11 @@ def _integer(m: Machine, count: int) -> None:
     if not 0 <= count <= MAX_INTEGER_BYTES:
         m.damaged(f"an integer of {count} bytes")
     m._push(int.from_bytes(m._take(count), "little", signed=True))
+
+
+def _new_with_keywords(m: Machine) -> None:
+    m._pop()
+    m._reduce()
 
 
 def _pop_mark(m: Machine) -> None:
@@ -331,10 +352,12 @@ _STEPS: dict[int, _Step] = {
     ord("c"): lambda m: m._name(m._line(), m._line()),
     0x93: lambda m: m._stack_name(),
     ord("R"): lambda m: m._reduce(),
+    0x81: lambda m: m._reduce(),
+    0x92: _new_with_keywords,
     ord("b"): lambda m: m._build(),
     ord("Q"): lambda m: m._persistent(),
 }
 _FORBIDDEN = {
-    ord("i"): "INST", ord("o"): "OBJ", 0x81: "NEWOBJ", 0x92: "NEWOBJ_EX", ord("P"): "PERSID",
+    ord("i"): "INST", ord("o"): "OBJ", ord("P"): "PERSID",
     0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4", 0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
 }  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 from eyespot.core.graph import Graph
 from eyespot.core.ops import BatchNorm, Conv2d, Linear, Op
 from eyespot.weights.arrays import Array
+from eyespot.weights.replaced_head import with_usual_head
 
 Tensors = Mapping[str, Array]
 Modules = dict[str, str]  # our node → their module
@@ -75,8 +76,8 @@ GLUON = Layout("_", TORCH.conv, {**TORCH.norm, "weight": ("gamma",), "bias": ("b
 
 
 def no_counters(tensors: Tensors) -> Tensors:
-    """Without batch norm's ``num_batches_tracked``, which counts training steps and changes no prediction."""
-    return {name: tensor for name, tensor in tensors.items() if name.rsplit(".", 1)[-1] != "num_batches_tracked"}
+    """Without what counts training steps: batch norm's ``num_batches_tracked``, and numbers that have no axis."""
+    return {n: tensor for n, tensor in tensors.items() if tensor.ndim and n.rsplit(".", 1)[-1] != "num_batches_tracked"}
 
 
 def with_counters(tensors: Tensors) -> Tensors:
@@ -107,11 +108,18 @@ class Scheme:
     complete: Callable[[Tensors], Tensors] = with_counters
     as_convolutions: tuple[str, ...] = ()
 
+    def prepared(self, tensors: Tensors) -> Tensors:
+        """Only what is a weight, a replaced head under the classifier's name."""
+        weights = self.prepare(tensors)
+        return with_usual_head(weights, self.classifier) if self.layout is TORCH else weights
+
     def recognises(self, prepared: Tensors) -> bool:
         """Whether the file has this source's stem and classifier."""
-        return self._bias in prepared and any(
-            f"{self.stem}{self.layout.join}{name}" in prepared for name in self.layout.conv["weight"]
-        )
+        return self._bias in prepared and self.has_stem(prepared)
+
+    def has_stem(self, prepared: Tensors) -> bool:
+        """Whether the file has this source's first layer."""
+        return any(f"{self.stem}{self.layout.join}{name}" in prepared for name in self.layout.conv["weight"])
 
     def classes(self, prepared: Tensors) -> int:
         """The number of outputs of a recognised file."""

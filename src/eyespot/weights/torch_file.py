@@ -20,33 +20,34 @@ from typing import NamedTuple
 import numpy as np
 
 from eyespot.errors import UnsafeFile, WeightsError
-from eyespot.weights.arrays import Array, Budget, ByteOrder, element_size, shown, stored_type, widen, wrappers
+from eyespot.weights.arrays import Array, Budget, ByteOrder, element_size, shown, stored_type, widen
 from eyespot.weights.pickle_machine import Buffer, Machine
+from eyespot.weights.state_dict import find_state_dict
 from eyespot.weights.torch_names import NAMES, Storage, Storages, StoredTensor
+from eyespot.weights.unwrap import unwrap
 
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 LEGACY_START = b"\x8a\x0a" + MAGIC_NUMBER.to_bytes(10, "little") + b"."
 PROTOCOL_VERSION = 1001
 MAX_PICKLE_BYTES = 64 << 20  # the description of the objects alone; MobileNetV2's is 47 kB
 
-# Where training scripts keep the network beside epoch, optimizer and so on, best first: an average of the weights over
-# training is what a publisher evaluates, so it goes before the plain weights.
-TENSOR_KEYS = (
-    "state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model", "net", "weights",
-)  # fmt: skip
-
 
 class TorchTensors(NamedTuple):
-    """Tensors by name in file order; ``under`` is the key that held them, ``prefix`` what was cut off every name."""
+    """Tensors by name in file order; ``under`` is the key that held them, ``prefix`` what was cut off every name.
+
+    beside: the keys of other networks in the file. architecture: what the training script calls the network.
+    """
 
     tensors: dict[str, Array]
     format: str
     under: str | None
     prefix: str
+    beside: tuple[str, ...] = ()
+    architecture: str | None = None
 
 
 def read_torch(path: Path) -> TorchTensors:
-    """The tensors of a ``.pth``, ``.pt`` or ``.th`` file. UnsafeFile for anything but tensors in plain containers."""
+    """The network's tensors in a file of torch.save, ``.pth``, ``.pt``, ``.ckpt``, …. UnsafeFile for programs."""
     file = path.name
     try:
         with path.open("rb") as opened:
@@ -206,38 +207,8 @@ class _Unfolder:
 
 
 def _gather(file: str, objects: object, kind: str, unfold: _Unfolder) -> TorchTensors:
-    described, under = _tensors(file, objects)
-    prefix = wrappers(described)
-    tensors = {name[len(prefix) :]: unfold(name, tensor) for name, tensor in described.items()}
-    return TorchTensors(tensors, kind, under, prefix)
-
-
-def _tensors(file: str, objects: object) -> tuple[dict[str, StoredTensor], str | None]:
-    """The one dictionary of nothing but tensors, and the key it was under (None: the file is that dictionary)."""
-    if not isinstance(objects, dict):
-        raise WeightsError(f"{file} holds a {type(objects).__name__}, not a dictionary of tensors; save a state_dict()")
-    plain = _only_tensors(objects)
-    if plain:
-        return plain, None
-    for key in TENSOR_KEYS:
-        held = objects.get(key)
-        plain = _only_tensors(held)
-        if plain:
-            return plain, key
-        if isinstance(held, dict) and any(isinstance(value, StoredTensor) for value in held.values()):
-            stranger = next(k for k, v in held.items() if not isinstance(k, str) or not isinstance(v, StoredTensor))
-            raise WeightsError(
-                f"{file}: {shown(str(stranger))} under {key} is no tensor; save model.state_dict() alone"
-            )
-    names = ", ".join(shown(str(key)) for key in list(objects)[:5]) or "nothing"
-    raise WeightsError(
-        f"{file} holds {names}{', …' if len(objects) > 5 else ''}, but no dictionary of tensors by itself or under "
-        f"{', '.join(TENSOR_KEYS)}; save model.state_dict() alone"
-    )
-
-
-def _only_tensors(value: object) -> dict[str, StoredTensor]:
-    if not isinstance(value, dict):
-        return {}
-    tensors = {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, StoredTensor)}
-    return tensors if len(tensors) == len(value) else {}
+    found = find_state_dict(file, objects)
+    scalars = frozenset(name for name, tensor in found.tensors.items() if not tensor.shape)
+    described, prefix = unwrap(found.tensors, scalars=scalars)
+    tensors = {name: unfold(name, tensor) for name, tensor in described.items()}
+    return TorchTensors(tensors, kind, found.under, prefix, found.beside, found.architecture)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from eyespot.weights.arrays import ELEMENT_TYPES, Shape, element_size, shown
 from eyespot.weights.pickle_machine import Answer, Function, Machine
+from eyespot.weights.stand_in import StandIn
 
 MAX_AXES = 16
 _LARGEST = 1 << 48  # elements or bytes: beyond any file, and safe to multiply in any order
@@ -60,8 +61,13 @@ class Storages:
     def __init__(self) -> None:
         self.by_key: dict[str, Storage] = {}
 
-    def __call__(self, machine: Machine, given: object) -> Storage:
-        """Answers ('storage', type, key, location, count[, part])."""
+    def __call__(self, machine: Machine, given: object) -> Storage | StandIn:
+        """Answers ('storage', type, key, location, count[, part]), and ('module', class, …) with the class's stand-in.
+
+        The second is how torch before 1.6 pointed at the source of a module's class.
+        """
+        if isinstance(given, tuple) and len(given) == 4 and given[0] == "module" and isinstance(given[1], StandIn):
+            return given[1]
         if not isinstance(given, tuple) or len(given) not in (5, 6) or given[0] != "storage":
             machine.unsafe("refers to something outside its pickle that is not a storage")
         kind, key, total = given[1], given[2], _size(machine, given[4], "storage")
@@ -128,6 +134,15 @@ def _rebuild_tensor_v3(machine: Machine, given: tuple[object, ...]) -> object:
     return _tensor(machine, given, given[6].name)
 
 
+def _rebuild_from_type(machine: Machine, given: tuple[object, ...]) -> object:
+    """A tensor of a subclass, or with attributes: (function, type, its arguments, state)."""
+    if len(given) != 4 or not isinstance(given[0], Function) or not isinstance(given[2], tuple):
+        return StandIn("torch._tensor._rebuild_from_type_v2")
+    if given[0].answer is _rebuild_from_type:
+        machine.damaged("a tensor that describes itself")
+    return given[0].answer(machine, given[2])
+
+
 def _rebuild_parameter(machine: Machine, given: tuple[object, ...]) -> object:
     if not given or not isinstance(given[0], StoredTensor):
         machine.damaged("a parameter that is not a tensor")
@@ -145,6 +160,10 @@ def _ordered_dict(machine: Machine, given: tuple[object, ...]) -> object:
             machine.damaged("an OrderedDict of something other than pairs")
         out[machine.key(pair[0])] = pair[1]
     return out
+
+
+def _default_dict(_: Machine, __: tuple[object, ...]) -> object:
+    return {}  # what makes the defaults is of no use; the items follow
 
 
 def _set(machine: Machine, given: tuple[object, ...]) -> object:
@@ -185,16 +204,20 @@ def _device(machine: Machine, given: tuple[object, ...]) -> object:
 _STORAGES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
     "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
-    "ByteStorage": "uint8", "BoolStorage": "bool",
+    "ByteStorage": "uint8", "BoolStorage": "bool", "QInt8Storage": "int8", "QUInt8Storage": "uint8",
+    "QInt32Storage": "int32",
 }  # fmt: skip
 _FUNCTIONS: dict[str, Answer] = {
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
     "torch.Size": _torch_size,
     "torch.device": _device,
     "collections.OrderedDict": _ordered_dict,
+    "collections.defaultdict": _default_dict,
     "builtins.set": _set,
     "builtins.frozenset": _set,
     "builtins.bytes": _bytes,
@@ -203,7 +226,7 @@ _FUNCTIONS: dict[str, Answer] = {
     "__builtin__.bytes": _bytes,
     "_codecs.encode": _encode,
 }
-# Everything a file may name, and all that is ever done about it.
+# Every name that means something, and all that is ever done about it; any other name is a stand-in.
 NAMES: dict[str, object] = {
     **{name: Function(name, answer) for name, answer in _FUNCTIONS.items()},
     **{f"torch.{name}": StorageType(name, element) for name, element in _STORAGES.items()},
