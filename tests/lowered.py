@@ -11,9 +11,9 @@ def onnx_runtime(model: bytes, x) -> dict[str, np.ndarray]:
     """Outputs by name for the model's only input."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    from eyespot.run.ort import session_options
+
+    session = onnxruntime.InferenceSession(model, session_options(1), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, {session.get_inputs()[0].name: x}), strict=True))
 

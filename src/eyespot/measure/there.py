@@ -24,7 +24,7 @@ from eyespot.measure.machine import between, look, probe
 from eyespot.measure.record import Effort, Way, record, roof_of
 from eyespot.measure.turns import Work, plan, take_turns, warm_up
 from eyespot.run.answers import check_logits
-from eyespot.run.open import open_session
+from eyespot.run.open import open_unchecked
 from eyespot.run.session import Session
 
 
@@ -64,7 +64,7 @@ def run(ways: list[Way], effort: Effort, folder: Path) -> list[Measurement]:
 def network_only(ways: list[Way], effort: Effort, folder: Path) -> list[Measurement]:
     """The network alone, cold start from prepared pixels, memory and roof; BundleError for answers that are wrong."""
     machine = probe()
-    sessions = [open_session(way.bundle, runtime=way.runtime, threads=effort.inside()) for way in ways]
+    sessions = [open_unchecked(way.bundle, runtime=way.runtime, threads=effort.inside()) for way in ways]
     try:
         batches = [_checked(way, session) for way, session in zip(ways, sessions, strict=True)]
         works = [_network(session, batch) for session, batch in zip(sessions, batches, strict=True)]

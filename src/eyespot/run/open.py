@@ -19,7 +19,23 @@ def open_session(bundle: Bundle, *, runtime: str = "onnxruntime", threads: int |
 
     threads: inside one call. None is for latency, one picture at a time: every core, up to eight, past which light
     networks gain nothing. For throughput open it with 1 and call it from as many threads as there are cores.
+
+    RuntimeFailure for a bundle in int8 that this processor's kernels get wrong; see ``first_use``.
     """
+    session = open_unchecked(bundle, runtime=runtime, threads=threads)
+    if bundle.card.precision == "int8" and runtime != "reference":
+        from eyespot.run.first_use import check_first_use
+
+        try:
+            check_first_use(bundle, session, runtime=runtime)
+        except BaseException:
+            session.close()
+            raise
+    return session
+
+
+def open_unchecked(bundle: Bundle, *, runtime: str = "onnxruntime", threads: int | None = None) -> Session:
+    """A session as ``open_session`` opens it, whatever it answers: for those who compare the answers themselves."""
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads cannot run anything; pass 1 or more")
     if runtime == "reference":
