@@ -50,7 +50,9 @@ def server():
     server.server_close()
 
 
-def make_bundle(path: Path, *, name: str = "tiny.test", classes: int = 10, size: int = 32, seed: int = 0):
+def make_bundle(
+    path: Path, *, name: str = "tiny.test", classes: int = 10, size: int = 32, seed: int = 0, training_images=None
+):
     """A real bundle of a small network with random weights."""
     from eyespot.arch.catalogue import draw
     from eyespot.bundle.build import build
@@ -62,7 +64,8 @@ def make_bundle(path: Path, *, name: str = "tiny.test", classes: int = 10, size:
     arguments = {"classes": classes, "size": size}
     graph = draw("mobilenet_v1_0.25", arguments)
     card = Card(name, "mobilenet_v1_0.25", arguments, graph, torchvision_preprocess(size, size), licence="Apache-2.0")
-    return build(path, card, weights=random_weights(graph, seed), labels=Labels.numbered(classes))
+    weights, labels = random_weights(graph, seed), Labels.numbered(classes)
+    return build(path, card, weights=weights, labels=labels, training_images=training_images)
 
 
 @pytest.fixture(scope="session")

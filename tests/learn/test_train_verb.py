@@ -57,6 +57,24 @@ def test_every_event_is_a_line_for_a_person(place):
     assert told({"event": "of a newer version"}) is None
 
 
+def test_the_bundle_knows_the_images_of_its_split_and_of_its_start(place, tmp_path):
+    """So that an evaluation of the whole folder counts those that were not trained on."""
+    folder, _ = place
+    split = json.loads((folder / "run" / "split.json").read_text(encoding="utf-8"))["parts"]
+    digest, read = import_module("eyespot.bundle.training_images").digest, import_module("eyespot.bundle.store").read
+    known = {part: {digest((folder / "leaves" / name).read_bytes()) for name in names} for part, names in split.items()}
+    images = read(folder / "run" / "best").training_images()
+    assert (images.train, images.validation) == (known["train"], known["val"])
+    assert len(images.train) == 29
+    other = colours(tmp_path / "others", seed=7)
+    words = [str(other), "--out", str(tmp_path / "next"), "--model", str(folder / "run" / "best"), "--recipe", "probe"]
+    assert run(*words, "--threads", "1", *SETTINGS).exception is None
+    both = read(tmp_path / "next" / "best").training_images()
+    assert both.train > images.train
+    assert both.validation > images.validation
+    assert len(both.train) == 58
+
+
 def test_the_line_of_recipe_toml_repeats_the_run(place, tmp_path):
     """The whole command is in it: copied, with another --out, it gives the same recipe, split and weights."""
     folder, _ = place

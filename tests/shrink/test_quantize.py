@@ -11,9 +11,11 @@ from conftest import make_bundle, make_pictures
 from eyespot.accuracy.dataset import examples
 from eyespot.accuracy.paired import difference_interval, paired
 from eyespot.bundle.store import read
+from eyespot.bundle.training_images import TrainingImages, digest
 from eyespot.core.timing import Ratio
 from eyespot.errors import UsageError
 from eyespot.lower.int8.quantized import Quantized
+from eyespot.run.pictures import read_bytes
 from eyespot.run.predict import load
 from eyespot.run.verify import verify
 from eyespot.shrink import quantize as verb
@@ -216,3 +218,31 @@ def test_pictures_that_cannot_be_read_do_not_count(bundle, labelled, tmp_path):
     report = quantize(bundle, data, tmp_path / "out", wish=Wish("float16", limits=ANYTHING, calibrate=20))
     assert report.found.pictures == 70
     assert len(report.unreadable) == 1
+
+
+def trained_on(bundle, labelled, count, path):
+    """The same bundle, which says that it was trained on the first so many of the pictures."""
+    names = [digest(read_bytes(example.path)) for example in labelled[:count]]
+    return make_bundle(path, classes=5, training_images=TrainingImages(frozenset(names)))
+
+
+def test_the_loss_is_measured_on_pictures_that_were_not_trained_on(bundle, labelled, tmp_path, few_steps):
+    """And ranges are chosen on training images first; the new bundle knows them as its parent does."""
+    parent = trained_on(bundle, labelled, 30, tmp_path / "parent")
+    order = verb._in_order(parent, labelled, 20)
+    assert [trained for _, trained in order] == [True] * 20 + [False] * 60
+    assert {example for example, trained in order if not trained} == set(labelled[30:])
+    report = quantize(parent, labelled, tmp_path / "out", wish=Wish(limits=ANYTHING, calibrate=20, slower=True))
+    assert report.unseen is True
+    assert (report.calibration, report.found.pictures) == (20, 60)
+    assert report.to_json()["unseen"] is True
+    assert read(tmp_path / "out").training_images() == parent.training_images()
+
+
+def test_where_too_few_others_are_there_it_is_said(bundle, labelled, tmp_path, few_steps):
+    parent = trained_on(bundle, labelled, 80, tmp_path / "parent")
+    report = quantize(parent, labelled, tmp_path / "out", wish=Wish(limits=ANYTHING, calibrate=20, slower=True))
+    assert report.unseen is False
+    assert report.found.pictures == 70
+    report = quantize(bundle, labelled, tmp_path / "other", wish=Wish(limits=ANYTHING, calibrate=20, slower=True))
+    assert report.unseen is None

@@ -35,6 +35,19 @@ class Answers:
     def __len__(self) -> int:
         return len(self.names)
 
+    def only(self, rows: NDArray[np.bool_]) -> Answers:
+        """Those of some rows, (n,); the failures stay."""
+        names = tuple(name for name, wanted in zip(self.names, rows.tolist(), strict=True) if wanted)
+        return Answers(
+            names,
+            self.places[rows],
+            self.targets[rows],
+            self.logits[rows],
+            self.best[rows],
+            self.confidences[rows],
+            self.failures,
+        )
+
     @property
     def predicted(self) -> NDArray[np.int64]:
         """(n,) the label given to each picture."""

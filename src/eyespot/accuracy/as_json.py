@@ -21,6 +21,7 @@ def evaluation_json(result: Evaluation) -> dict[str, Any]:
     return {
         "model": result.model,
         "pictures": result.pictures,
+        "training_images": result.overlap.to_json() if result.overlap else None,
         "top1": share(result.top1),
         "top1_interval": interval(result.top1_interval),
         "top5": share(result.top5),

@@ -17,6 +17,7 @@ from eyespot.accuracy.curves import Curves, curves
 from eyespot.accuracy.dataset import Example
 from eyespot.accuracy.figures import ClassCount, Confusion, Macro, confused, confusion_matrix, macro, per_class
 from eyespot.accuracy.interval import Interval, wilson
+from eyespot.accuracy.overlap import TRAINED, VALIDATED, Overlap, known_images
 from eyespot.core.labels import Labels
 from eyespot.errors import UsageError
 from eyespot.image.readout import softmax
@@ -32,6 +33,8 @@ class Evaluation:
 
     temperature, threshold: the card's. wanted: the precision (0–1) for which ``abstention`` seeks a threshold. Shares
     are between 0 and 1; intervals are at 95 %. Pictures that could not be read are ``failures`` and count nowhere.
+    overlap: what of the images the model knows from its training, None where its bundle does not say; those that it
+    was trained on are not among ``answers`` unless there are no others.
     """
 
     model: str
@@ -40,6 +43,7 @@ class Evaluation:
     temperature: float = 1.0
     threshold: float | None = None
     wanted: float = 0.99
+    overlap: Overlap | None = None
 
     @property
     def pictures(self) -> int:
@@ -173,12 +177,30 @@ def evaluate(
     """Classifies every example as ``eyespot classify`` would and counts; ``step`` is called after each.
 
     precision: the one for which a threshold is sought. The logits of all pictures are kept, four bytes for each label.
+    Images that the bundle was trained on do not count where there are others; see ``Evaluation.overlap``.
     """
     if not 0 < precision <= 1:
         raise UsageError(f"a precision of {precision:g} was asked for; it must lie above 0 and be at most 1")
     answers = collect(model, data, workers=workers, step=step)
+    answers, overlap = _apart(answers, known_images(model.bundle, data, workers=workers))
     card = model.bundle.card
-    return Evaluation(card.name, model.bundle.labels, answers, card.temperature, card.threshold, precision)
+    return Evaluation(card.name, model.bundle.labels, answers, card.temperature, card.threshold, precision, overlap)
+
+
+def _apart(answers: Answers, known: NDArray[np.int8] | None) -> tuple[Answers, Overlap | None]:
+    """The answers that count, and what there is to say of the others; known: of the examples, as ``known_images``."""
+    if known is None:
+        return answers, None
+    known = known[answers.places]
+    trained, others = known == TRAINED, known != TRAINED
+    counted = bool(trained.any() and not others.any())
+    overlap = Overlap(
+        trained=int(trained.sum()),
+        right=int((answers.right & trained).sum()),
+        counted=counted,
+        validated=int((known == VALIDATED).sum()),
+    )
+    return answers if counted else answers.only(others), overlap
 
 
 def _at(

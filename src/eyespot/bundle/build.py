@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.bundle.store import Bundle, Goldens, check_free, write
+from eyespot.bundle.training_images import TrainingImages
 from eyespot.core.card import Card
 from eyespot.core.labels import Labels
 from eyespot.core.pixels import Preprocess
@@ -23,6 +24,7 @@ def build(
     *,
     weights: Mapping[str, NDArray[np.float32]],
     labels: Labels,
+    training_images: TrainingImages | None = None,
     replace: bool = False,
 ) -> Bundle:
     """Writes the bundle of ``card`` at ``path``; the card's files and its labels' header are filled in here.
@@ -47,7 +49,10 @@ def build(
     metadata = {"name": card.name, "licence": card.licence, "graph": card.graph.digest}
     model = to_onnx(card.graph, weights, preprocess=card.preprocess, metadata=metadata)
     goldens = make_goldens(card, weights)
-    return write(path, card, weights=weights, labels=labels, model=model, goldens=goldens, replace=replace)
+    return write(
+        path, card,
+        weights=weights, labels=labels, model=model, goldens=goldens, training_images=training_images, replace=replace,
+    )  # fmt: skip
 
 
 def make_goldens(card: Card, weights: Mapping[str, NDArray[np.float32]]) -> Goldens:

@@ -49,8 +49,11 @@ def build_quantized(
     metadata = {"name": card.name, "licence": card.licence, "graph": card.graph.digest}
     model = quantized_to_onnx(network, preprocess=preprocess, metadata=metadata)
     goldens = _goldens(network, preprocess)
-    tensors = network.to_tensors()
-    return write(path, card, weights=tensors, labels=parent.labels, model=model, goldens=goldens, replace=replace)
+    return write(
+        path, card,
+        weights=network.to_tensors(), labels=parent.labels, model=model, goldens=goldens,
+        training_images=parent.training_images(), replace=replace,
+    )  # fmt: skip
 
 
 def name_of(parent: str, precision: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eyespot.bundle.training_images import TRAINING_IMAGES, TrainingImages
 from eyespot.core.card import Card
 from eyespot.core.labels import Labels
 from eyespot.errors import BundleError, HashMismatch, UsageError, WeightsError
@@ -94,6 +95,10 @@ class Bundle:
         except KeyError as error:
             raise BundleError(f"{self.path / GOLDENS} holds no {error}; import the weights again") from None
 
+    def training_images(self) -> TrainingImages | None:
+        """Digests of the images that it was trained on; None where the bundle does not say, as imported ones."""
+        return TrainingImages.read(self.path / TRAINING_IMAGES) if TRAINING_IMAGES in self.card.files else None
+
     def size(self) -> int:
         """Bytes of all files together."""
         return sum((self.path / name).stat().st_size for name in (CARD, *self.card.files))
@@ -142,6 +147,7 @@ def write(
     labels: Labels,
     model: bytes,
     goldens: Goldens,
+    training_images: TrainingImages | None = None,
     replace: bool = False,
 ) -> Bundle:
     """Writes a bundle so that ``path`` is at every moment the old one, absent, or the new one whole.
@@ -161,6 +167,9 @@ def write(
             {"jpeg": np.frombuffer(goldens.jpeg, np.uint8), "pixels": goldens.pixels, "logits": goldens.logits}
         ),
     }
+    digests = training_images.to_bytes() if training_images else None
+    if digests is not None:
+        contents[TRAINING_IMAGES] = digests
     card = card.with_files({name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
     contents[CARD] = card.to_text().encode()
     try:

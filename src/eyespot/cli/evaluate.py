@@ -80,8 +80,11 @@ def command(
     if as_json or not sys.stdout.isatty():
         click.echo(json_text({**result.to_json(), "about": facts}))
     else:
-        click.echo(f"{result.model} on {result.pictures:,} pictures of {data}")
+        unseen = " that it was not trained on" if result.overlap and not result.overlap.counted else ""
+        click.echo(f"{result.model} on {result.pictures:,} pictures of {data}{unseen}")
         click.echo(_figures(result))
+        for sentence in result.overlap.sentences if result.overlap else ():
+            click.secho(click.wrap_text(sentence, terminal.columns()), fg="yellow")
         if 1 < len(result.classes) <= _CLASSES:
             click.echo("\n" + _classes(result))
         click.echo("\n" + _abstaining(result))

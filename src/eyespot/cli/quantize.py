@@ -150,6 +150,13 @@ def _print(report: Shrunk) -> None:
         f"{found.pictures:,} pictures measured on, {report.calibration:,} others calibrated on; "
         f"answers agree in {100 * found.agreement:.1f} %"
     )
+    if report.unseen is not None:
+        said = (
+            "The bundle was trained on none of the pictures measured on."
+            if report.unseen
+            else "The bundle was trained on some of the pictures measured on: on others the drop may be larger."
+        )
+        click.secho(said, fg=None if report.unseen else "yellow")
     low, high = found.drop_interval
     timed = report.timed
     rows = [

@@ -13,7 +13,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from eyespot.data.duplicates import duplicates
+from eyespot.bundle.training_images import DIGEST_BYTES
+from eyespot.data.duplicates import find
+from eyespot.data.look import look_at
 from eyespot.data.source import Sample, Source
 from eyespot.data.split import TEST, TRAIN, VALIDATION, Parts, notes, split
 from eyespot.errors import TrainingError
@@ -56,13 +58,15 @@ def parts_of(run: Run, source: Source, watch: Watch) -> Parts:
         except (ValueError, KeyError, TypeError) as error:
             raise TrainingError(f"{place} does not fit the pictures ({error}); begin a new run") from None
     watch.stage("looking for duplicates", len(source.samples))
-    same = duplicates(source, workers=run.facts.threads, step=watch.step)
+    looks = look_at(source, workers=run.facts.threads, step=watch.step)
+    same = find(source, looks).together
     recipe = run.recipe
     parts = split(source.samples, validation=recipe.validation, seed=recipe.seed, together=same)
     for line in notes(parts, source.labels):
         watch.note(line)
     names = {part: [sample.name for sample in found] for part, found in parts.items()}
-    write_json(place, {"parts": names, "duplicates": [list(group) for group in same]})
+    files = {sample.name: file[:DIGEST_BYTES].hex() for sample, file in zip(looks.samples, looks.files, strict=True)}
+    write_json(place, {"parts": names, "duplicates": [list(group) for group in same], "files": files})
     return parts
 
 

@@ -383,6 +383,10 @@ def _deliver(job: _Job, report: Pruned, best: Bundle, out: Path, *, replace_bund
     source = f"eyespot prune {version('eyespot')}: {share:.2f} of the MACs of {report.model}, fine-tuned on {name}"
     card = pruned_card(job.bundle.card, best.card.graph, source=source)
     card = measured(card, report.found, data=data, temperature=best.card.temperature)
-    written = build(out, card, weights=best.weights(), labels=job.labels, replace=replace_bundle)
+    images = job.run.training_images()
+    images = images and images | job.bundle.training_images()
+    written = build(
+        out, card, weights=best.weights(), labels=job.labels, training_images=images, replace=replace_bundle
+    )
     shutil.rmtree(job.run.path, ignore_errors=True)
     return replace(report, bundle=written)

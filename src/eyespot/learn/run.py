@@ -3,7 +3,7 @@
 runs/leaves/
   recipe.toml      the resolved recipe, written before anything is computed
   run.json         where the pictures are, and what else a resumed run must find unchanged
-  split.json       the pictures' names by part, and those that could not be read
+  split.json       the pictures' names by part, sets of duplicates, and short digests of the files
   events.jsonl     what happened, a JSON object per line; tensorboard/ has the same for TensorBoard
   speed.json       the settings that were measured to be the fastest
   last.pt          the last checkpoint
@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from eyespot.bundle.store import CARD
+from eyespot.bundle.training_images import TrainingImages
 from eyespot.core.recipe import Recipe
+from eyespot.data.split import TRAIN, VALIDATION
 from eyespot.errors import UsageError
 
 FORMAT = 1
@@ -68,6 +70,19 @@ class Run:
         place = self.path / "cache"
         place.mkdir(exist_ok=True)
         return place
+
+    def training_images(self) -> TrainingImages | None:
+        """Digests of the images of its split; None before it is split."""
+        try:
+            split = json.loads((self.path / SPLIT).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        files = {name: bytes.fromhex(text) for name, text in split.get("files", {}).items()}
+        train, validation = (
+            frozenset(files[name] for name in split["parts"].get(part, ()) if name in files)
+            for part in (TRAIN, VALIDATION)
+        )
+        return TrainingImages(train) | TrainingImages(validation=validation)
 
     def events(self) -> list[dict[str, Any]]:
         """What happened so far; a half-written last line is left out."""

@@ -109,7 +109,13 @@ class Jury:
 
     def publish(self, weights: Weights, verdict: Verdict, test: Verdict | None = None) -> Bundle:
         """Writes the run's best bundle. BundleError when the disk is full; the one before it stays."""
-        return build(self.run.best, self._card(verdict, test), weights=weights, labels=self.labels, replace=True)
+        images, parent = self.run.training_images(), self.origin.bundle
+        if images and parent and self.run.recipe.kind != "scratch":
+            images |= parent.training_images()
+        return build(
+            self.run.best, self._card(verdict, test),
+            weights=weights, labels=self.labels, training_images=images, replace=True,
+        )  # fmt: skip
 
     def _card(self, verdict: Verdict, test: Verdict | None) -> Card:
         parent = self.origin.bundle.card if self.origin.bundle else None

@@ -41,7 +41,7 @@ def page(result: Evaluation, about: Mapping[str, Any], shown: Sequence[View]) ->
     """The text of the page. shown: the pictures of ``worst(result)``."""
     figures = result.to_json()
     sections = [
-        _head(figures, about),
+        _head(figures, about, result.overlap.sentences if result.overlap else ()),
         _what_is_taken_for_what(result),
         html.section("Each class", classes(figures["classes"]), id="classes") if figures["classes"] else "",
         _two_classes(result, figures),
@@ -54,7 +54,7 @@ def page(result: Evaluation, about: Mapping[str, Any], shown: Sequence[View]) ->
     return html.page(f"{result.model} on {about['data']['path']}", filter(None, sections))
 
 
-def _head(figures: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+def _head(figures: Mapping[str, Any], about: Mapping[str, Any], warnings: Sequence[str]) -> str:
     count, lost = figures["pictures"], len(figures["unreadable"])
     said = f"{html.count(count, key='pictures')} pictures of {about['data']['classes']:,} classes"
     place, date = html.name(about["data"]["path"]), about["date"][:16].replace("T", " ")
@@ -70,6 +70,7 @@ def _head(figures: Mapping[str, Any], about: Mapping[str, Any]) -> str:
     if count:
         lines.append(f'<dl class="cards">{"".join(_cards(figures))}</dl>')
         lines.append('<p class="quiet">Ranges are 95&#8239;% intervals.</p>')
+        lines += [f'<p class="warning">{html.text(warning)}</p>' for warning in warnings]
     else:
         lines.append('<p class="warning">No picture could be read, so there are no figures.</p>')
     return "<header>\n" + "\n".join(lines) + "\n</header>"

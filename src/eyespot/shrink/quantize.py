@@ -12,6 +12,7 @@ import numpy as np
 
 from eyespot.accuracy.dataset import Example
 from eyespot.accuracy.interval import Interval, wilson
+from eyespot.accuracy.overlap import TRAINED, known_images
 from eyespot.accuracy.paired import Paired, paired
 from eyespot.bundle.build_quantized import PRECISIONS, build_quantized
 from eyespot.bundle.store import Bundle, check_free
@@ -68,7 +69,8 @@ class Shrunk:
     """What came of it. bundle: None when it was not written, and ``why`` says why.
 
     timed: before and after. sizes: (before, after) bytes of the ONNX files. unreadable: pictures that did not count.
-    untuned: why the fine-tune was not tried where it might have helped.
+    untuned: why the fine-tune was not tried where it might have helped. unseen: whether the bundle was trained on none
+    of the pictures that were measured on; None where it does not say.
     """
 
     model: str
@@ -84,6 +86,7 @@ class Shrunk:
     bundle: Bundle | None
     why: str = ""
     untuned: str = ""
+    unseen: bool | None = None
 
     @property
     def top1_intervals(self) -> tuple[Interval, Interval]:
@@ -101,6 +104,7 @@ class Shrunk:
             "why_not": self.why or None,
             "untuned": self.untuned or None,
             "calibration": self.calibration,
+            "unseen": self.unseen,
             **self.found.to_json(),
             "top1_intervals": [[round(v, 6) for v in interval] for interval in self.top1_intervals],
             "steps": [
@@ -153,7 +157,7 @@ def quantize(
     if wish.precision not in PRECISIONS:
         raise UsageError(f"precision {wish.precision!r} is not one of {', '.join(PRECISIONS)}")
     check_free(out, replace=replace)
-    calibration, evaluation, unreadable = _pictures(bundle, data, wish, say)
+    calibration, evaluation, unreadable, unseen = _pictures(bundle, data, wish, say)
     if wish.precision == "int8":
         result = _integers(bundle, calibration, evaluation, wish, tune, say)
     else:
@@ -186,6 +190,7 @@ def quantize(
         written,
         why,
         untuned if wish.precision == "int8" and tune is None and not result.held else "",
+        unseen,
     )
 
 
@@ -229,16 +234,32 @@ def _stored(bundle: Bundle, evaluation: Shown, wish: Wish) -> _Result:
     return _Result(network, ready, found, wish.limits.hold(found), (), ())
 
 
-def _pictures(
-    bundle: Bundle, data: Sequence[Example], wish: Wish, say: Callable[[str], None]
-) -> tuple[np.ndarray[Any, Any], Shown, tuple[str, ...]]:
-    """(calibration pictures, those for evaluation, what could not be read): apart, and the same ones every time."""
+def _in_order(bundle: Bundle, data: Sequence[Example], calibrate: int) -> list[tuple[Example, bool | None]]:
+    """The pictures as they are taken, calibration first, each with whether it was trained on (None: nobody knows).
+
+    Where there are enough others to measure the loss on, they come last, behind training images to choose ranges on.
+    """
     order = list(data)
     random.Random(0).shuffle(order)  # noqa: S311 - which pictures, not secrets
-    order = order[: wish.calibrate + wish.evaluate]
+    known = known_images(bundle, order)
+    if known is None:
+        return [(example, None) for example in order]
+    pairs: list[tuple[Example, bool | None]] = list(zip(order, (known == TRAINED).tolist(), strict=True))
+    others = [pair for pair in pairs if not pair[1]]
+    if len(others) < LEAST_EVALUATION:
+        return pairs
+    return [*[pair for pair in pairs if pair[1]][:calibrate], *others]
+
+
+def _pictures(
+    bundle: Bundle, data: Sequence[Example], wish: Wish, say: Callable[[str], None]
+) -> tuple[np.ndarray[Any, Any], Shown, tuple[str, ...], bool | None]:
+    """(calibration pictures, those for evaluation, what could not be read, ``Shrunk.unseen``): apart, and the same ones
+    every time."""
+    order = _in_order(bundle, data, wish.calibrate)[: wish.calibrate + wish.evaluate]
     say(f"{len(order):,} pictures")
-    pixels, targets, unreadable = [], [], []
-    for example in order:
+    pixels, targets, unreadable, trained = [], [], [], []
+    for example, is_trained in order:
         try:
             picture = decode_and_prepare(read_bytes(example.picture()), bundle.card.preprocess).pixels
         except PictureError as error:
@@ -246,6 +267,7 @@ def _pictures(
             continue
         pixels.append(picture)
         targets.append(example.target + int(bundle.labels.background))
+        trained.append(is_trained)
     calibrate = min(wish.calibrate, len(pixels) - LEAST_EVALUATION)
     if calibrate < min(LEAST_CALIBRATION, wish.calibrate):
         needed = LEAST_CALIBRATION + LEAST_EVALUATION
@@ -254,4 +276,6 @@ def _pictures(
             f"on and {LEAST_EVALUATION} others to measure the loss on); 500 make a loss of a point visible"
         )
     stacked = np.stack(pixels)
-    return stacked[:calibrate], Shown(stacked[calibrate:], np.array(targets[calibrate:], np.int64)), tuple(unreadable)
+    evaluation = Shown(stacked[calibrate:], np.array(targets[calibrate:], np.int64))
+    unseen = None if None in trained else not any(trained[calibrate:])
+    return stacked[:calibrate], evaluation, tuple(unreadable), unseen
