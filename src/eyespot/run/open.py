@@ -12,13 +12,15 @@ from eyespot.errors import MissingExtra, UsageError
 from eyespot.run.session import Session
 
 Runtime = Literal["onnxruntime", "openvino", "reference"]
+_SEARCHED = 64 << 20  # bytes of a model that may be held twice, to find the better number of threads
 
 
 def open_session(bundle: Bundle, *, runtime: str = "onnxruntime", threads: int | None = None) -> Session:
     """A session; close it, or use ``with``.
 
-    threads: inside one call. None is for latency, one picture at a time: every core, up to eight, past which light
-    networks gain nothing. For throughput open it with 1 and call it from as many threads as there are cores.
+    threads: inside one call. None is for latency, one image at a time: one thread, or one per core up to eight (past
+    which light networks gain nothing), whichever turns out faster while it works; see ``thread_search``. A number is
+    obeyed. For throughput open it with 1 and call it from as many threads as there are cores.
 
     RuntimeFailure for a bundle in int8 that this processor's kernels get wrong; see ``first_use``.
     """
@@ -42,7 +44,12 @@ def open_unchecked(bundle: Bundle, *, runtime: str = "onnxruntime", threads: int
         from eyespot.run.numpy_session import NumpySession
 
         return NumpySession(bundle)
-    return open_model(bundle.model, runtime=runtime, threads=threads or min(cores(), 8))
+    several = min(cores(), 8)
+    if threads is None and several > 1 and runtime == "onnxruntime" and bundle.model.stat().st_size <= _SEARCHED:
+        from eyespot.run.thread_search import SearchingSession
+
+        return SearchingSession(lambda count: open_model(bundle.model, runtime=runtime, threads=count), several)
+    return open_model(bundle.model, runtime=runtime, threads=threads or several)
 
 
 def open_model(model: Path, *, runtime: str, threads: int) -> Session:
