@@ -1,5 +1,6 @@
 """The pieces of a training run, each alone: choices, rates, batches, the store of pictures, what is saved."""
 
+import math
 from dataclasses import replace
 from importlib import import_module
 
@@ -160,8 +161,8 @@ def test_an_origin_takes_other_classes_and_another_size(tiny, tmp_path):
 
 def test_a_head_separates_what_can_be_separated():
     rng = np.random.default_rng(0)
-    targets = np.arange(90) % 3
-    features = (rng.normal(size=(90, 8)) * 5 + 100 + 20 * np.eye(3, 8)[targets]).astype(np.float32)
+    targets = np.arange(180) % 3
+    features = (rng.normal(size=(180, 8)) * 5 + 100 + 40 * np.eye(3, 8)[targets]).astype(np.float32)
     parts = (features[:60], targets[:60]), (features[60:], targets[60:])
     head = probe.fit_head(*parts, 3, Recipe())
     assert head.top1 == 1.0
@@ -169,6 +170,76 @@ def test_a_head_separates_what_can_be_separated():
     assert (answers.argmax(1) == targets[60:]).all()
     again = probe.fit_head(*parts, 3, Recipe())
     assert np.array_equal(head.weight, again.weight)
+
+
+def test_a_feature_that_hardly_varied_in_training_is_not_blown_up():
+    """A feature that was always off, but for a trace in one image, is on in service: nothing must follow from it."""
+    rng = np.random.default_rng(1)
+    targets = np.arange(60) % 2
+    features = (rng.normal(size=(60, 6)) + 2 * np.eye(2, 6)[targets]).astype(np.float32)
+    features[:, 5] = 0
+    features[0, 5] = 1e-4
+    head = probe.fit_head((features, targets), (features[:0], targets[:0]), 2, Recipe())
+    served = features.copy()
+    served[:, 5] = 3.0
+    moved = np.abs((served - features) @ head.weight.T).max()
+    assert moved < 0.1 * np.abs(features @ head.weight.T + head.bias).max()
+
+
+def test_a_head_without_a_bias_separates_features_far_from_zero():
+    rng = np.random.default_rng(2)
+    targets = np.arange(150) % 3
+    features = (rng.normal(size=(150, 8)) + 10 + 8 * np.eye(3, 8)[targets]).astype(np.float32)
+    head = probe.fit_head((features, targets), (features[:0], targets[:0]), 3, Recipe(), bias=False)
+    assert (head.bias == 0).all()
+    assert ((features @ head.weight.T).argmax(1) == targets).mean() > 0.95
+
+
+def test_folds_are_stratified_and_the_same_every_time():
+    targets = np.array([0] * 10 + [1] * 5 + [2] * 2)
+    folds = probe.stratified_folds(targets, 5, seed=3)
+    assert sorted(np.bincount(folds[targets == 0], minlength=5)) == [2, 2, 2, 2, 2]
+    assert sorted(np.bincount(folds[targets == 1], minlength=5)) == [1, 1, 1, 1, 1]
+    assert max(np.bincount(folds)) - min(np.bincount(folds)) <= 1
+    assert np.array_equal(folds, probe.stratified_folds(targets, 5, seed=3))
+    assert not np.array_equal(folds, probe.stratified_folds(targets, 5, seed=4))
+
+
+def test_few_held_images_do_not_choose_the_decay():
+    """Nine held images that a large decay would suit; the folds of the training images say otherwise."""
+    rng = np.random.default_rng(4)
+    targets = np.arange(90) % 3
+    features = (rng.normal(size=(90, 20)) + 5 * np.eye(3, 20)[targets]).astype(np.float32)
+    train, wrong = (features, targets), (features[:9], (targets[:9] + 1) % 3)
+    assert probe.fit_head(train, wrong, 3, Recipe()).decay < 1
+    many = np.tile(wrong[0], (12, 1)), np.tile(wrong[1], 12)
+    assert probe.fit_head(train, many, 3, Recipe()).decay == 1
+
+
+def test_the_average_spans_a_share_of_the_run():
+    keep = checkpoint.share_kept
+    assert keep(0.1, 900, 1000) == pytest.approx(1 - 1 / 100)  # a tenth of 1,000 steps: 100 of them
+    assert keep(0.1, 90, 100) == pytest.approx(1 - 1 / 10)
+    assert keep(0.1, 1, 1000) == pytest.approx(2 / 11)  # a young average moves faster
+    assert keep(0.1, 5, 5) == 0.0  # half a step: no average
+
+
+def test_when_a_finetune_is_hopeless():
+    """Two classes: guessing has a loss of ln 2 = 0.693; first 0.2, so the middle is 0.447."""
+    why = import_module("eyespot.learn.recorder").why_hopeless
+    assert "guessing has 0.69" in why(1.21, 0.2, classes=2, progress=0.1, mixed=False)
+    assert why(0.6, 0.2, classes=2, progress=0.4, mixed=False) == ""  # the first epochs may cost something
+    assert "began at 0.20" in why(0.45, 0.2, classes=2, progress=0.5, mixed=False)
+    assert why(0.44, 0.2, classes=2, progress=0.5, mixed=False) == ""
+    assert why(0.6, 0.2, classes=2, progress=1, mixed=True) == ""  # mixed images have a loss of their own
+    assert why(5.0, math.inf, classes=2, progress=1, mixed=False) == ""  # no finetune
+
+
+def test_what_is_better_has_the_lesser_loss_and_no_lower_top1_than_the_start():
+    better = import_module("eyespot.learn.validation").is_better
+    assert better(0.9, 0.30, 0.31, floor=0.9)
+    assert not better(0.9, 0.31, 0.31, floor=0.9)
+    assert not better(0.89, 0.10, 0.31, floor=0.9)
 
 
 def test_class_weights_make_classes_equal():

@@ -55,7 +55,12 @@ def events(run, kind: str) -> list[dict]:
 def test_a_run_holds_all_that_is_said_of_it(done, pictures):
     files = {entry.name for entry in done.path.iterdir()}
     assert {"recipe.toml", "run.json", "split.json", "events.jsonl", "last.pt", "best", "curves.svg"} <= files
-    assert [event["event"] for event in done.events()] == ["start", "probe", "speed", *["epoch"] * 3, "done"]
+    assert [event["event"] for event in done.events()] == [
+        *("start", "probe", "speed", "warm_start"),
+        *["epoch"] * 3,
+        *["blend"] * 3,
+        "done",
+    ]
     assert open_run(done.path).recipe == done.recipe
     assert (done.recipe.size, done.recipe.epochs, done.recipe.batch) == (32, 3, 8)
     parts = json.loads((done.path / "split.json").read_text())["parts"]
@@ -76,9 +81,7 @@ def test_the_figure_is_that_of_the_bundle_picture_by_picture(done, pictures):
         result = evaluate(model, [Example(source.where(sample), sample.label) for sample in held], workers=2)
     assert np.array_equal(ours, served)
     assert result.top1 == done.result["top1"]
-    (best,) = [e for e in done.events() if e.get("epoch") == done.result["epoch"] and e["event"] == "epoch"] or [
-        events(done, "probe")[0]
-    ]
+    *_, best = [e for e in done.events() if e.get("best") or e["event"] == "probe"]
     assert best["top1"] == result.top1
 
 
@@ -318,7 +321,7 @@ def test_a_network_that_came_folded_gets_its_norms_back(pictures, parent, tmp_pa
     [
         ("loss.balance=loss", "optimizer.name=sgd", "augment.mixup=0.2", "augment.cutmix=1.0"),
         ("loss.balance=sampling", "augment.policy=rand", "augment.erase=0.5", "regularisation.drop_path=0.2"),
-        ("regularisation.ema=0", "norm.frozen=true", "norm.momentum=0.05", "speed.precision=bfloat16"),
+        ("regularisation.ema_span=0", "norm.frozen=true", "norm.momentum=0.05", "speed.precision=bfloat16"),
     ],
 )
 def test_every_switch_of_a_recipe_trains(pictures, parent, tmp_path, settings):

@@ -96,12 +96,16 @@ class Regularisation:
     """What else keeps a network from learning its pictures by heart.
 
     dropout: before the classifier; drop_path: of the last residual branch, rising linearly from 0 (1603.09382); -1
-    leaves what the architecture draws. ema: the share of the average of weights that stays each step, 0 for none.
+    leaves what the architecture draws. ema_span: of the exponential moving average of the weights, as a share of the
+    run's steps, so that short runs average over few steps and long ones over many; 0 for none. blend: at the end of a
+    finetune, points on the line from its first weights (0) to its last ones (1) that are validated too (WiSE-FT,
+    2109.01903).
     """
 
     dropout: float = _number(-1.0, -1, 0.95)
     drop_path: float = _number(-1.0, -1, 0.95)
-    ema: float = _number(0.0, 0, 0.99999)
+    ema_span: float = _number(0.0, 0, 1)
+    blend: tuple[float, ...] = _number((), 0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +120,16 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The linear classifier on features computed once. decays: weight decays of which validation chooses; steps: the
-    most L-BFGS steps for each."""
+    """The linear classifier on features computed once. decays: weight decays of which validation chooses, or, where
+    that part has fewer than 100 images, stratified folds of the training images; folds: how many, 0 for never. steps:
+    the most L-BFGS steps for each fit. passes: over augmented training images before a finetune's first step, in which
+    batch norm's statistics are measured as training will see them, and a classifier is fitted to what comes of it; 0: a
+    finetune starts from the probe's."""
 
-    decays: tuple[float, ...] = _number((1e-5, 1e-4, 1e-3, 1e-2), 0, 100)
+    decays: tuple[float, ...] = _number((1e-4, 1e-3, 1e-2, 1e-1, 1.0), 0, 100)
+    folds: int = _number(5, 0, 100)
     steps: int = _number(100, 1, 100_000)
+    passes: float = _number(0.0, 0, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +156,10 @@ class Recipe:
 
     model: what to start from: a bundle's name or directory, an architecture, or FILE.py:FUNCTION; "" is the default
     model. teacher: a bundle's name or directory, for 'distill'. size: the side of the network's square input in pixels;
-    0: chosen. epochs, batch: 0: chosen. patience: epochs without a better validation loss after which the run ends, 0:
-    never. validation: share of the pictures that choose and measure; group: a CSV's column or a regular expression over
-    names, whose pictures stay on one side.
+    0: chosen. epochs, batch: 0: chosen. patience: epochs without a better validation loss after which the run ends; 0:
+    it goes to its last epoch, even where a finetune's training loss has left that of its first classifier. validation:
+    share of the pictures that choose and measure; group: a CSV's column or a regular expression over names, whose
+    pictures stay on one side.
     """
 
     kind: Kind = "finetune"

@@ -24,7 +24,10 @@ FORMAT = 1
 class State:
     """Where a run is. epoch and step: the next ones; taken: steps in all; loss: this epoch's, summed over its steps.
 
-    best_top1, best_loss: of the best bundle; least_loss, stale: the least validation loss and the epochs since then.
+    best_top1, best_loss: of the best bundle, its loss at its temperature; floor: the top-1 that a better one may not
+    fall below, that of the weights which the run began with; least_loss, stale: the least validation loss and the
+    epochs since then. start_loss: of the classifier that the run began with, on training images. stopped: why the run
+    ended before its last epoch, "" when it did not.
     """
 
     epoch: int = 0
@@ -34,6 +37,9 @@ class State:
     best_top1: float = -1.0
     best_loss: float = math.inf
     best_epoch: int = 0
+    floor: float = -1.0
+    start_loss: float = math.inf
+    stopped: str = ""
     least_loss: float = math.inf
     stale: int = 0
     seconds: float = 0.0
@@ -96,8 +102,15 @@ def not_a_number(folder: Path, state: State) -> str:
     )
 
 
-def average_into(average: Iterable[Tensor], live: Iterable[Tensor], keep: float, taken: int) -> None:
-    """Moves the average towards the live weights; young averages move faster. keep: the share that stays in the end."""
-    keep = min(keep, (1 + taken) / (10 + taken))
+def share_kept(span: float, taken: int, total: int) -> float:
+    """The share of an exponential moving average that stays in a step, after which ``taken`` of ``total`` are done.
+
+    span: the steps that it averages over, as a share of all steps. Young averages move faster.
+    """
+    return min(1 - 1 / max(span * total, 1.0), (1 + taken) / (10 + taken))
+
+
+def average_into(average: Iterable[Tensor], live: Iterable[Tensor], keep: float) -> None:
+    """Moves the average towards the live weights. keep: the share of it that stays."""
     with torch.no_grad():
         torch._foreach_lerp_(list(average), list(live), 1 - keep)

@@ -19,7 +19,7 @@ from eyespot.core import ops
 from eyespot.core.recipe import Recipe
 from eyespot.errors import TrainingError
 from eyespot.learn.batches import Batches
-from eyespot.learn.checkpoint import State, average_into, not_a_number
+from eyespot.learn.checkpoint import State, average_into, not_a_number, share_kept
 from eyespot.learn.module import Layer, Network
 from eyespot.learn.optim import rate, set_rate
 from eyespot.learn.ranks import Ranks
@@ -78,7 +78,8 @@ def fit(task: Task, state: State) -> None:
                 task.optimizer.step()
                 state.step, state.taken, state.loss = state.step + 1, state.taken + 1, state.loss + value
                 if task.average is not task.network:
-                    average_into(_tensors(task.average), _tensors(task.network), recipe.regularisation.ema, state.taken)
+                    keep = share_kept(recipe.regularisation.ema_span, state.taken, total)
+                    average_into(tensors(task.average), tensors(task.network), keep)
                 task.step(state)
                 if time.monotonic() - saved >= recipe.speed.checkpoint or interrupted():
                     state.seconds, began = state.seconds + time.monotonic() - began, time.monotonic()
@@ -111,7 +112,7 @@ def _loss(task: Task, inputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _is_over(recipe: Recipe, state: State) -> bool:
-    return bool(recipe.patience) and state.stale >= recipe.patience
+    return bool(state.stopped) or bool(recipe.patience and state.stale >= recipe.patience)
 
 
 def _to_training(task: Task) -> None:
@@ -122,7 +123,8 @@ def _to_training(task: Task) -> None:
                 layer.eval()
 
 
-def _tensors(network: Network) -> Iterator[Tensor]:
+def tensors(network: Network) -> Iterator[Tensor]:
+    """Parameters and buffers, always in the same order."""
     yield from (tensor.data for tensor in network.parameters())
     yield from network.buffers()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 _SMALL = 1 << 28  # pictures × features × classes up to which one thread is as fast as many that wait for one another
+_ENOUGH = 100  # held images from which on they choose the decay themselves
+_SEEN = 300  # images that folds are to have judged by, some of them several times where there are fewer
+_LEAST = 1e-12  # of a squared spread
 _OPEN = 3.0  # how far, in spans of its outputs, a classifier with a ReLU behind it is lifted above zero
 
 
@@ -55,45 +59,97 @@ def fit_head(
 ) -> Head:
     """The classifier with the least loss on ``held`` among those that the recipe's weight decays give.
 
-    train, held: features (n, d) and targets (n,); without held pictures the loss on train chooses, so the least decay
-    wins. Features are standardised while fitting and the scaling folded into the weights. L-BFGS, the largest decay
-    first, each fit beginning where the last one ended. One order of arithmetic: the same features give the same bits.
+    train, held: features (n, d) and targets (n,). With fewer than 100 held images, stratified folds of the training
+    images choose the decay, and the classifier is then fitted to all of them. Features are standardised while fitting
+    and the scaling folded into the weights. L-BFGS, the largest decay first, each fit beginning where the last one
+    ended. One order of arithmetic: the same features give the same bits.
     """
-    features, _ = train
+    features, targets = train
     threads = torch.get_num_threads()
     torch.set_num_threads(1 if features.size * classes <= _SMALL else threads)
+    decays = recipe.probe.decays
+    few = len(held[1]) < _ENOUGH
     try:
-        return _best_head(train, held, classes, recipe, bias=bias)
+        if few and len(set(decays)) > 1 and 1 < recipe.probe.folds <= len(targets):
+            fits = _in_folds(train, classes, recipe, bias=bias)
+            decay, loss, top1 = min(fits, key=lambda fit: fit[1])
+            *_, (weight, shift) = _fits(train, classes, recipe, [d for d in decays if d >= decay], bias=bias)
+            return Head(weight, shift, decay, loss, top1)
+        heads = _fits(train, classes, recipe, decays, bias=bias)
+        chosen = held if len(held[1]) else train
+        found = [
+            Head(weight, shift, decay, *_figures(weight, shift, chosen))
+            for decay, (weight, shift) in zip(sorted(set(decays), reverse=True), heads, strict=True)
+        ]
+        return min(found, key=lambda head: head.loss)
     finally:
         torch.set_num_threads(threads)
 
 
-def _best_head(
-    train: tuple[Floats, Ints], held: tuple[Floats, Ints], classes: int, recipe: Recipe, *, bias: bool
-) -> Head:
+def _in_folds(
+    train: tuple[Floats, Ints], classes: int, recipe: Recipe, *, bias: bool
+) -> list[tuple[float, float, float]]:
+    """(decay, loss, top-1) of every decay on images that were not fitted to, over repeated stratified folds."""
     features, targets = train
-    mean = features.mean(0, dtype=np.float64)
-    spread = np.sqrt(np.square(features - mean).mean(0)) + 1e-6
+    decays = recipe.probe.decays
+    repeats = max(1, round(_SEEN / len(targets)))
+    sums = np.zeros((len(set(decays)), 2))
+    for repeat in range(repeats):
+        fold_of = stratified_folds(targets, recipe.probe.folds, seed=(recipe.seed, repeat))
+        for fold in range(recipe.probe.folds):
+            out = fold_of == fold
+            if not out.any() or out.all():
+                continue
+            heads = _fits((features[~out], targets[~out]), classes, recipe, decays, bias=bias)
+            figures = [_figures(*head, (features[out], targets[out])) for head in heads]
+            sums += np.array(figures) * np.count_nonzero(out)
+    means = sums / (repeats * len(targets))
+    return [
+        (decay, float(loss), float(top1))
+        for decay, (loss, top1) in zip(sorted(set(decays), reverse=True), means, strict=True)
+    ]
+
+
+def stratified_folds(targets: Ints, folds: int, *, seed: int | Sequence[int] = 0) -> Ints:
+    """(n,) the fold, 0 to ``folds`` - 1, of each image: every class is spread as evenly as can be."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(targets))
+    order = order[np.argsort(targets[order], kind="stable")]  # class after class, in random order inside
+    out = np.zeros(len(targets), np.int64)
+    out[order] = np.arange(len(targets)) % folds
+    return out
+
+
+def _fits(
+    train: tuple[Floats, Ints], classes: int, recipe: Recipe, decays: Sequence[float], *, bias: bool
+) -> Iterator[tuple[Floats, Floats]]:
+    """(weight, bias) on raw features for every decay, the largest first.
+
+    Features that hardly vary among the training images are not blown up: the spread that each is divided by has the
+    mean spread of all added to it, in squares. (40 leaves: 80 % right instead of 62, the loss 0.5 instead of 75.)
+    """
+    features, targets = train
+    middle = features.mean(0, dtype=np.float64)
+    variance = np.square(features - middle).mean(0)
+    mean = middle if bias else np.zeros_like(middle)  # without a bias nothing takes up what centring takes away
+    spread = np.sqrt(variance + max(np.sqrt(variance).mean() ** 2, _LEAST))
     x = torch.from_numpy((features - mean) / spread).float()
     y = torch.from_numpy(targets)
-    chosen = held if len(held[1]) else train
-    held_x, held_y = torch.from_numpy((chosen[0] - mean) / spread).float(), torch.from_numpy(chosen[1])
     balance = torch.from_numpy(class_weights(targets, classes)) if recipe.loss.balance != "none" else None
     weight = torch.zeros(classes, x.shape[1], requires_grad=True)
     offset = torch.zeros(classes, requires_grad=bias)
-    best: Head | None = None
-    for decay in sorted(set(recipe.probe.decays), reverse=True):
+    for decay in sorted(set(decays), reverse=True):
         _descend(x, y, weight, offset, decay=decay, balance=balance, steps=recipe.probe.steps)
-        with torch.no_grad():
-            answers = F.linear(held_x, weight, offset)
-            loss = float(F.cross_entropy(answers, held_y))
-            top1 = float((answers.argmax(1) == held_y).double().mean())
-        if best is None or loss < best.loss:
-            raw = weight.detach().double().numpy() / spread
-            shift = offset.detach().double().numpy() - raw @ mean
-            best = Head(raw.astype(np.float32), shift.astype(np.float32), decay, loss, top1)
-    assert best is not None  # noqa: S101  # a recipe has at least one decay
-    return best
+        raw = weight.detach().double().numpy() / spread
+        shift = offset.detach().double().numpy() - raw @ mean
+        yield raw.astype(np.float32), shift.astype(np.float32)
+
+
+def _figures(weight: Floats, shift: Floats, images: tuple[Floats, Ints]) -> tuple[float, float]:
+    """(loss, top-1) of a classifier on features and their targets."""
+    answers, targets = torch.from_numpy(images[0] @ weight.T + shift), torch.from_numpy(images[1])
+    right = (answers.argmax(1) == targets).double().mean()
+    return float(F.cross_entropy(answers, targets)), float(right)
 
 
 def _descend(

@@ -7,6 +7,7 @@ runs/leaves/
   events.jsonl     what happened, a JSON object per line; tensorboard/ has the same for TensorBoard
   speed.json       the settings that were measured to be the fastest
   last.pt          the last checkpoint
+  start.pt         the weights that the training of all layers began with
   best/            the best bundle so far, with its figures
   curves.svg       loss and accuracy over the epochs
   cache/           features and soft labels; may be removed when the run is done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections import Counter
@@ -28,20 +29,24 @@ from eyespot.learn.events import Events, Watch
 from eyespot.learn.loop import Task, fit
 from eyespot.learn.material import Material
 from eyespot.learn.module import Network
-from eyespot.learn.optim import optimizer_for, rate
+from eyespot.learn.optim import optimizer_for
 from eyespot.learn.pictures import Lost
 from eyespot.learn.probe import class_weights, fit_head
 from eyespot.learn.ranks import Ranks
-from eyespot.learn.run import Run, write_json
+from eyespot.learn.recorder import Recorder, number
+from eyespot.learn.run import Run, write_bytes, write_json
 from eyespot.learn.soft import soft_labels, soften
 from eyespot.learn.speed import Settings, fastest
 from eyespot.learn.start import Tensors, classifiers, restore_norms, with_rates
 from eyespot.learn.validation import Jury, Verdict, judge
+from eyespot.learn.warm_start import warm_start
 from eyespot.lower.tensors import Weights
 
 _MEASURED = 256  # pictures on which batch norm that was folded away is measured anew
 _AT_ONCE = 32
+_NO_BETTER = "nothing that came after it was better on the validation images"
 SPEED = "speed.json"
+START = "start.pt"  # the weights that the training of all layers began with
 
 
 @dataclass
@@ -83,8 +88,9 @@ def tell(bench: Bench, parts: Parts, lost: Sequence[Lost]) -> None:
             bench.watch.note(f"the class {name!r} has no picture to learn from")
 
 
-def probe(bench: Bench, weights: Weights) -> tuple[Tensors, Verdict]:
-    """The weights with the best linear classifier on the backbone's features, published as the best bundle so far."""
+def probe(bench: Bench, weights: Weights) -> tuple[Tensors, Verdict, float]:
+    """The weights with the best linear classifier on the backbone's features, published as the best bundle so far; what
+    was validated of it, and the weight decay of the classifier."""
     material, graph = bench.material, bench.jury.graph
     assert material.features is not None  # noqa: S101  # a probe's material has them
     bench.watch.stage("fitting the classifier", 0)
@@ -96,12 +102,17 @@ def probe(bench: Bench, weights: Weights) -> tuple[Tensors, Verdict]:
     bench.watch.stage("validating", len(held.targets))
     verdict = bench.jury.judge(weights, bench.watch.step)
     bench.jury.publish(weights, verdict)
-    bench.events.add("probe", decay=head.decay, val_loss=_number(verdict.loss), top1=verdict.top1)
-    return weights, verdict
+    bench.events.add("probe", decay=head.decay, val_loss=number(verdict.loss), top1=verdict.top1)
+    return weights, verdict, head.decay
 
 
-def train_all(bench: Bench, weights: Weights, verdict: Verdict | None, saved: dict[str, Any] | None) -> None:
-    """Every layer, from the weights and what was validated of them, or from what was saved."""
+def train_all(
+    bench: Bench, weights: Weights, verdict: Verdict | None, saved: dict[str, Any] | None, *, decay: float = 0.0
+) -> None:
+    """Every layer, from the weights and what was validated of them, or from what was saved.
+
+    decay: the weight decay of the probe's classifier, for the one of a warm start.
+    """
     run, recipe = bench.run, bench.run.recipe
     graph, weights = _with_norms(bench, weights)
     bench.jury = replace(bench.jury, graph=graph)
@@ -109,18 +120,17 @@ def train_all(bench: Bench, weights: Weights, verdict: Verdict | None, saved: di
     network = _network(graph, weights, bench).to(device)
     batches = _batches(bench)
     settings = _settings(bench, network, batches)
+    loss = _first_weights(bench, network, batches, decay) if saved is None else math.inf
     network = _laid_out(settings, network)
     average = network
-    if recipe.regularisation.ema:
+    if recipe.regularisation.ema_span:
         average = Network(network.graph)
         average.load_state_dict(network.state_dict())
         average = _laid_out(replace(settings, compile=False), average.to(device))
     optimizer = optimizer_for(network, recipe.optimizer)
     state = State() if saved is None else checkpoint.restore(saved, network, average, optimizer)
-    if saved is None and verdict is not None and verdict.count:
-        state.best_top1, state.best_loss = verdict.first / verdict.count, verdict.loss
     balance = torch.from_numpy(class_weights(bench.material.targets, bench.classes)).to(device)
-    recorder = _Recorder(bench, network, average, optimizer)
+    recorder = Recorder(bench, network, average, optimizer)
     task = Task(
         run=run,
         recipe=recipe,
@@ -133,13 +143,20 @@ def train_all(bench: Bench, weights: Weights, verdict: Verdict | None, saved: di
         settings=settings,
         balance=balance if recipe.loss.balance == "loss" else None,
         save=recorder.save,
-        validate=recorder.validate,
+        validate=recorder.epoch,
         step=recorder.step,
     )
     if saved is None:
+        if verdict is not None and verdict.count:
+            state.best_top1 = state.floor = verdict.first / verdict.count
+            state.best_loss = verdict.calibrated
+        if math.isfinite(loss):
+            recorder.first(state, loss)
         recorder.save(state)
     recorder.begin(state, batches.steps)
     fit(task, state)
+    if recipe.regularisation.blend and not state.stopped:
+        recorder.blend(state, _read_start(bench))
 
 
 def finish(bench: Bench) -> None:
@@ -154,81 +171,46 @@ def finish(bench: Bench) -> None:
         test = judge(answers, held.targets, jury.labels, verdict.temperature)
         jury.publish(weights, verdict, test)
         tested = {"test_top1": test.top1, "test_top1_interval": test.interval}
-    epochs = [event for event in bench.run.events() if event["event"] == "epoch"]
-    kept = [event["epoch"] for event in epochs if event["best"]]
-    write_curves(bench.run.path / "curves.svg", bench.run.events())
+    events = bench.run.events()
+    kept = next((event for event in reversed(events) if event.get("best")), {"event": "probe"})
+    reason = next((event["reason"] for event in events if event["event"] == "stop"), _NO_BETTER)
+    if bench.run.recipe.kind == "finetune" and kept["event"] == "probe":
+        tested["kept"] = f"the probe is kept: {reason}"
+        bench.watch.note(tested["kept"])
+    write_curves(bench.run.path / "curves.svg", events)
     bench.events.add(
         "done",
         best=str(bench.run.best),
-        epoch=max(kept, default=0),
+        epoch=kept.get("epoch", 0),
         top1=verdict.top1,
         top1_interval=verdict.interval,
-        val_loss=_number(verdict.loss),
+        val_loss=number(verdict.loss),
         temperature=verdict.temperature,
         **tested,
     )
 
 
-class _Recorder:
-    """What is written while a run trains: checkpoints, events, the best bundle."""
+def _first_weights(bench: Bench, network: Network, batches: Batches, decay: float) -> float:
+    """Gives a finetune its warm start (in place) and keeps the weights for the end. The classifier's loss on training
+    images; infinite where the recipe wants no warm start."""
+    recipe, place, loss = bench.run.recipe, bench.run.path / START, math.inf
+    wanted = recipe.kind == "finetune" and bool(recipe.probe.passes)
+    if bench.ranks.is_first and (wanted or recipe.regularisation.blend):
+        if wanted:
+            bench.watch.stage("fitting the classifier to augmented images", 0)
+            loss = warm_start(network, batches, recipe, decay)
+        buffer = io.BytesIO()
+        torch.save(network.state_dict(), buffer)
+        write_bytes(place, buffer.getvalue())
+    (loss,) = bench.ranks.share([loss])
+    if not bench.ranks.is_first and place.is_file():
+        network.load_state_dict(_read_start(bench))
+    return loss
 
-    def __init__(self, bench: Bench, network: Network, average: Network, optimizer: torch.optim.Optimizer) -> None:
-        self._bench, self._network, self._average, self._optimizer = bench, network, average, optimizer
 
-    def save(self, state: State) -> None:
-        """A checkpoint."""
-        if self._bench.ranks.is_first:
-            state.events = self._bench.events.size
-            checkpoint.save(self._bench.run.path, self._network, self._average, self._optimizer, state)
-
-    def begin(self, state: State, steps: int) -> None:
-        """Says what is ahead of an epoch."""
-        self._steps = steps
-        if state.epoch < self._bench.run.recipe.epochs:
-            self._bench.watch.stage(self._title(state.epoch), steps * self._bench.run.recipe.batch, self._seen(state))
-
-    def step(self, state: State) -> None:
-        """One step is done."""
-        self._bench.watch.step(self._bench.run.recipe.batch)
-
-    def validate(self, state: State, loss: float) -> None:
-        """Judges the average of the weights after an epoch; publishes it when nothing was better."""
-        bench, recipe = self._bench, self._bench.run.recipe
-        found = [0.0, 0.0, 0.0]
-        verdict: Verdict | None = None
-        if bench.ranks.is_first:
-            bench.watch.stage("validating", len(bench.jury.held.targets))
-            exported = self._average.export_weights()
-            weights = {name: exported[name] for name in bench.jury.graph.parameters}
-            verdict = bench.jury.judge(weights, bench.watch.step)
-            found = [verdict.loss, verdict.first, verdict.count]
-        val_loss, first, count = bench.ranks.share(found)
-        top1 = first / count if count else -1.0
-        better = not count or (top1, -val_loss) > (state.best_top1, -state.best_loss)
-        if better:
-            state.best_top1, state.best_loss, state.best_epoch = top1, val_loss, state.epoch
-            if verdict is not None:
-                bench.jury.publish(weights, verdict)
-        state.stale = 0 if val_loss < state.least_loss else state.stale + 1
-        state.least_loss = min(state.least_loss, val_loss) if count else math.inf
-        now = rate(recipe.schedule, recipe.optimizer.lr, state.epoch / recipe.epochs)
-        bench.events.add(
-            "epoch",
-            epoch=state.epoch,
-            loss=loss,
-            val_loss=_number(val_loss),
-            top1=top1 if count else None,
-            best=better,
-            rate=now,
-            seconds=round(state.seconds, 3),
-        )
-        self.begin(state, self._steps)
-
-    def _title(self, epoch: int) -> str:
-        return f"epoch {epoch + 1} of {self._bench.run.recipe.epochs}"
-
-    def _seen(self, state: State) -> int:
-        return state.step * self._bench.run.recipe.batch
+def _read_start(bench: Bench) -> dict[str, Tensor]:
+    start: dict[str, Tensor] = torch.load(bench.run.path / START, weights_only=True, map_location=bench.ranks.device)
+    return start
 
 
 def _with_norms(bench: Bench, weights: Weights) -> tuple[Graph, Tensors]:
@@ -302,8 +284,3 @@ def _settings(bench: Bench, network: Network, batches: Batches) -> Settings:
 def _laid_out(settings: Settings, network: Network) -> Network:
     settings.lay_out(network)
     return network
-
-
-def _number(value: float) -> float | None:
-    """JSON has no not-a-number."""
-    return value if math.isfinite(value) else None

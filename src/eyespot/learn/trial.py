@@ -31,7 +31,8 @@ def judged(run: Run, entry: Entry, kind: Kind, seconds: float, *, stopped: bool,
     events: list[dict[str, Any]] = run.events()
     epochs = [event for event in events if event["event"] == "epoch"]
     result = run.result
-    top1 = max((event["top1"] for event in events if event.get("top1") is not None), default=0.0)
+    best_events = [event for event in events if event.get("best") or event["event"] == "probe"]
+    top1 = next((event["top1"] for event in reversed(best_events) if event.get("top1") is not None), 0.0)
     interval: Interval | None
     if result is not None and result["top1"] is not None:
         top1, interval = result["top1"], tuple(result["top1_interval"])
@@ -39,7 +40,7 @@ def judged(run: Run, entry: Entry, kind: Kind, seconds: float, *, stopped: bool,
         held = next((event.get("val", 0) for event in events if event["event"] == "start"), 0)
         interval = wilson(round(top1 * held), held)
     count = len(epochs)
-    best = max((event["epoch"] for event in epochs if event["best"]), default=0)
+    best = max((event.get("epoch", 0) for event in best_events), default=0)
     how = f"{kind} of {count} epoch{'' if count == 1 else 's'}" if best else "probe"
     how += " on a sample" if sampled else ""
     epoch = epochs[-1]["seconds"] / count if count else 0.0

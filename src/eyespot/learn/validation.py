@@ -32,13 +32,15 @@ _TOP = 5
 class Verdict:
     """What a network says of some pictures. logits: (n, classes); loss: mean cross-entropy, of the logits as they are.
 
-    temperature: the one that fits them best. first, fifth: how many have the right label first, or among five.
+    temperature: the one that fits them best; calibrated: the loss of the logits divided by it. first, fifth: how many
+    have the right label first, or among five.
     """
 
     logits: NDArray[np.float32]
     targets: NDArray[np.int64]
     loss: float
     temperature: float
+    calibrated: float
     first: int
     fifth: int
 
@@ -61,16 +63,30 @@ class Verdict:
 def judge(answers: NDArray[np.float32], targets: NDArray[np.int64], labels: Labels, temperature: float = 0) -> Verdict:
     """Counts as ``eyespot evaluate`` would with the temperature in the card; 0 fits one to these answers."""
     if not len(targets):
-        return Verdict(answers, targets, float("nan"), temperature or 1.0, 0, 0)
+        return Verdict(answers, targets, float("nan"), temperature or 1.0, float("nan"), 0, 0)
     temperature = temperature or fit_temperature(answers, targets)
     _, plain = readout(answers, labels)
-    chances = np.maximum(plain[np.arange(len(targets)), targets].astype(np.float64), 1e-12)
     _, probabilities = readout(answers, labels, temperature=temperature)
     ranks = np.argsort(-probabilities, axis=1, kind="stable")[:, :_TOP]
     hits = ranks == targets[:, None]
-    return Verdict(
-        answers, targets, float(-np.log(chances).mean()), temperature, int(hits[:, 0].sum()), int(hits.any(1).sum())
-    )
+    loss, calibrated = _loss(plain, targets), _loss(probabilities, targets)
+    return Verdict(answers, targets, loss, temperature, calibrated, int(hits[:, 0].sum()), int(hits.any(1).sum()))
+
+
+def _loss(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
+    """Mean cross-entropy."""
+    right = probabilities[np.arange(len(targets)), targets].astype(np.float64)
+    return float(-np.log(np.maximum(right, 1e-12)).mean())
+
+
+def is_better(top1: float, loss: float, best: float, *, floor: float) -> bool:
+    """Whether weights that were validated replace the best ones so far.
+
+    loss, best: cross-entropy at the temperature that fits each, which tells more than top-1 when images are few: every
+    image counts, by how sure the network is of it. floor: the top-1 of the weights that the run began with, below which
+    no loss makes up for it.
+    """
+    return top1 >= floor and loss < best
 
 
 @dataclass(frozen=True)
