@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -60,6 +61,52 @@ def test_what_is_not_here_is_named_with_the_way_to_get_it(tmp_path):
     assert chosen.to_do[-1].startswith("eyespot quantize net0.25 --data")
     assert chosen.top1 == 49.5
     assert any("less 0.5 points" in note for note in chosen.notes)
+
+
+def test_the_best_that_can_be_written_is_written_and_the_better_ones_are_named(tmp_path):
+    """An int8 network that must be quantized first, and one that must be fetched, are no reason to write nothing."""
+    make_bundle(bundle_directory("tiny.test"), size=64)
+    make_bundle(bundle_directory("worse.test"), size=32)
+    there = [
+        candidate(96, top1=70.0, precision="int8"),
+        candidate(64, top1=60.0, start="tiny.test", precision="int8"),
+        candidate(64, top1=50.0, start="tiny.test"),
+        candidate(32, top1=40.0, start="worse.test"),
+    ]
+    device = Counting()
+    chosen = choose(wants(), tmp_path / "out", device=device, candidates=there)
+    assert (chosen.choice, chosen.top1, chosen.bundle) == ("tiny.test at 64, float32", 50.0, "bundle")
+    assert all(check.passed for check in verify(read(tmp_path / "out" / "bundle")))
+    assert not chosen.budget.exceeded(chosen.figures)
+    assert chosen.to_do == ()
+    assert [(one.title, one.top1) for one in chosen.better] == [
+        ("net0.25 at 96, int8", 69.5), ("tiny.test at 64, int8", 59.5),
+    ]  # fmt: skip
+    fetch, quantize = chosen.better[0].to_do
+    assert fetch == "eyespot fetch net0.25"
+    assert quantize.startswith("eyespot quantize net0.25 --data ")
+    assert chosen.better[1].to_do[0].startswith("eyespot quantize tiny.test --data ")
+    assert ("float32", 32) not in device.runs  # what is worse than what can be written is not even measured
+    assert Chosen.from_json(chosen.to_json()).better == chosen.better
+    assert any("less 0.5 points" in note for note in chosen.notes)
+
+
+def test_an_int8_bundle_that_was_quantized_before_is_written(tmp_path):
+    make_bundle(bundle_directory("tiny.test-int8"), size=64)
+    one = replace(candidate(64, top1=60.0, start="tiny.test", precision="int8"), quantized="tiny.test-int8")
+    chosen = choose(wants(), tmp_path / "out", device=Counting(), candidates=[one])
+    assert (chosen.choice, chosen.bundle) == ("tiny.test at 64, int8", "bundle")
+    assert (chosen.better, chosen.to_do) == ((), ())
+
+
+def test_what_could_not_be_written_is_written_once_it_is_here(tmp_path):
+    """The same command after the fetch that it named."""
+    device = Counting()
+    chosen = choose(wants(), tmp_path / "out", device=device, candidates=some(32))
+    assert (chosen.choice, chosen.bundle) == ("net0.25 at 32, float32", None)
+    make_bundle(bundle_directory("tiny.test"), size=32)
+    chosen = choose(wants(), tmp_path / "out", device=device, candidates=some(32, start="tiny.test"))
+    assert chosen.bundle == "bundle"
 
 
 def test_nothing_without_a_figure_is_chosen_before_what_has_one(tmp_path):
@@ -195,9 +242,11 @@ def test_a_time_too_short_to_train_is_no_verdict(tmp_path):
 
 def test_the_same_call_comes_back_at_once_and_another_is_refused(tmp_path):
     device = Counting()
-    first = choose(wants(), tmp_path / "out", device=device, candidates=some(32, 64))
+    make_bundle(bundle_directory("tiny.test"), size=32)
+    there = [*some(32, start="tiny.test"), *some(64)]
+    first = choose(wants(), tmp_path / "out", device=device, candidates=there)
     before = len(device.runs)
-    again = choose(wants(), tmp_path / "out", device=device, candidates=some(32, 64))
+    again = choose(wants(), tmp_path / "out", device=device, candidates=there)
     assert again.to_json() == first.to_json()
     assert len(device.runs) == before
     with pytest.raises(UsageError, match=r"answers another question \(budget differ\)"):

@@ -26,7 +26,8 @@ class Candidate:
     name: the bundle's whose weights it has or starts from, else the architecture's. start: that bundle's name when it
     is on this machine, else "". top1: per cent on ImageNet, as ``source`` published it for the float32 network; None:
     nobody did, or not at this size. promise: what is measured first; the higher, the more accurate it is expected.
-    weights: where they are, as ``eyespot models`` says.
+    weights: where they are, as ``eyespot models`` says. quantized: the name of its int8 bundle where that is on this
+    machine or can be made of what is, else "".
     """
 
     name: str
@@ -41,6 +42,12 @@ class Candidate:
     weights: str = "none"
     promise: float = field(default=0.0, compare=False)
     runtime: str = "onnxruntime"
+    quantized: str = ""
+
+    @property
+    def ready(self) -> str:
+        """The bundle that is this very network and can be written now; "" where weights or images are missing."""
+        return self.quantized if self.precision == "int8" else self.start
 
     @property
     def family(self) -> str:

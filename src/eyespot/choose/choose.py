@@ -14,12 +14,12 @@ from typing import Any
 
 from eyespot.bundle.store import CARD, read
 from eyespot.choose.budget import Budget
-from eyespot.choose.candidate import Candidate
+from eyespot.choose.candidate import LOSS, Candidate
 from eyespot.choose.deliver import Delivered, Refused, deliver_published, deliver_trained, how_to_get
 from eyespot.choose.device import Device, Here
 from eyespot.choose.entrants import by_figures, by_weights
 from eyespot.choose.kept import Kept, digest
-from eyespot.choose.outcome import Chosen, Row, would_have_to_give, write
+from eyespot.choose.outcome import Better, Chosen, Row, would_have_to_give, write
 from eyespot.choose.search import Bench, Search, Searched, Tried
 from eyespot.choose.training import Entry, Trained, Trainer
 from eyespot.core.whole import whole
@@ -33,6 +33,7 @@ _LONGEST = 40.0  # seconds of measuring without pictures: with what surrounds it
 _QUANTIZING = 60.0  # seconds that quantizing has at the least, whatever the time
 _AGAIN = 0.25  # of the time for measuring, that a call has which goes on: to look up what was measured before
 _SHORT = Effort(seconds=1.0, turns=6, warmup=3, cold_starts=0, throughput=0.0, roof=False)
+_NAMED = 3  # better networks that cannot be written yet
 _DELIVERIES = 4  # bundles that are made and measured, at the most, before it is said that none fits
 _BUSY = 0.05  # share of the cores' time that others may take unmentioned
 
@@ -124,27 +125,35 @@ class _Job:
     say: Callable[[str], None]
 
     def by_figures(self, searched: Searched) -> Chosen:
-        """The best published one; written where it is on this machine."""
+        """The best published one that can be written now, and those before it with what each needs."""
         chosen = self._outcome(searched, [])
         notes = list(self._notes(searched))
         inside = searched.inside(self.wants.budget)
-        for tried in inside[:_DELIVERIES]:
+        better: list[Candidate] = []
+        refused = 0
+        for tried in inside:
             candidate = tried.candidate
-            chosen = replace(chosen, choice=candidate.title, top1=candidate.expected, top1_of=candidate.source)
-            if candidate.top1 is None:
-                notes.append("nothing was published of any network inside: the one with the most MACs was taken")
-            if candidate.precision == "int8":
-                notes.append("no figure of it in int8 was published: it is the float32 network's, less 0.5 points")
-            if not candidate.start or candidate.precision != "float32":
-                notes.append(
-                    "nothing was written, since its weights are not here or pictures are needed to quantize it"
-                )
-                return replace(chosen, to_do=tuple(how_to_get(candidate, candidate.weights))).with_notes(notes)
+            if not candidate.ready:
+                better.append(candidate)
+                continue
             done = deliver_published(tried, self.out / BUNDLE, self.wants.budget, self.bench, say=self.say)
             if isinstance(done, Delivered):
-                return replace(chosen, bundle=BUNDLE, figures=done.figures).with_notes(notes)
+                chosen = replace(
+                    chosen, choice=candidate.title, top1=done.top1, top1_of=done.of, bundle=BUNDLE,
+                    figures=done.figures, better=tuple(map(_better, better[:_NAMED])),
+                )  # fmt: skip
+                return chosen.with_notes([*notes, *_about_figures([candidate, *better[:_NAMED]])])
             notes.append(done.why)
-        return replace(chosen, choice=None, top1=None, top1_of="").with_notes([*notes, *self._none(chosen)])
+            refused += 1
+            if refused == _DELIVERIES:
+                break
+        if not better:
+            return chosen.with_notes([*notes, *self._none(chosen)])
+        first = better[0]
+        notes += _about_figures([first])
+        notes.append("nothing was written: each network inside needs its weights, or images to quantize it with")
+        named = replace(chosen, choice=first.title, top1=first.expected, top1_of=first.source)
+        return replace(named, to_do=_better(first).to_do).with_notes(notes)
 
     def by_training(self, searched: Searched, trainer: Trainer) -> Chosen:
         """The one that is most accurate on the person's pictures, at the precision that is inside."""
@@ -249,8 +258,8 @@ class _State:
         if data is None:
             return None
         chosen = Chosen.from_json(data)
-        if chosen.choice is None:
-            return None
+        if chosen.choice is None or (chosen.bundle is None and not self._question["pictures"]):
+            return None  # what could not be written then may be here now
         if chosen.bundle is not None:
             if not (self._out / chosen.bundle / CARD).is_file():
                 return None
@@ -303,6 +312,22 @@ def _entries(inside: Sequence[Tried]) -> list[Entry]:
 def _start(candidate: Candidate) -> str:
     """What is trained, whatever the precision."""
     return digest([candidate.start, candidate.architecture, dict(candidate.arguments)])
+
+
+def _better(candidate: Candidate) -> Better:
+    return Better(candidate.title, candidate.expected, tuple(how_to_get(candidate, candidate.weights)))
+
+
+def _about_figures(named: Sequence[Candidate]) -> list[str]:
+    """What a person must know of the accuracies of networks that are named."""
+    notes = []
+    if named[0].top1 is None:
+        notes.append("nothing was published of any network inside: the one with the most MACs was taken")
+    guessed = [one for one in named if one.precision == "int8" and not one.quantized and one.top1 is not None]
+    if guessed:
+        titles = ", ".join(one.title for one in guessed)
+        notes.append(f"{titles}: no figure in int8 was published, so it is the float32 network's, less {LOSS:g} points")
+    return notes
 
 
 def _precisions(one: Trained, inside: Sequence[Tried]) -> list[Tried]:

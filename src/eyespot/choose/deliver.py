@@ -101,11 +101,18 @@ def deliver_trained(
 def deliver_published(
     tried: Tried, out: Path, budget: Budget, bench: Bench, *, say: Callable[[str], None]
 ) -> Delivered | Refused:
-    """The published bundle, which must be on this machine, as ``out``."""
+    """The published bundle, which must be ``ready``, as ``out``."""
     candidate = tried.candidate
+    top1, of = candidate.expected, candidate.source
     with tempfile.TemporaryDirectory(prefix=".choose-", dir=out.parent) as folder:
         try:
-            bundle = open_bundle(candidate.start)
+            bundle = open_bundle(candidate.ready)
+            lost = next((metric.value for metric in bundle.card.metrics if metric.name == "top1_drop"), None)
+            if lost is not None and candidate.top1 is not None:
+                top1, of = (
+                    candidate.top1 - lost,
+                    f"{of}, less the {lost:g} points that its int8 bundle was measured to lose",
+                )
             place = Path(folder) / "bundle"
             place.mkdir()
             for name in (CARD, *bundle.card.files):
@@ -113,7 +120,7 @@ def deliver_published(
             opened = read(place)
         except EyespotError as error:
             return Refused(f"{candidate.title}: {error}")
-        return _keep(opened, candidate, out, budget, bench, say, top1=candidate.top1, of=candidate.source)
+        return _keep(opened, candidate, out, budget, bench, say, top1=top1, of=of)
 
 
 def how_to_get(candidate: Candidate, weights: str) -> list[str]:

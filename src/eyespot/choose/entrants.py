@@ -12,7 +12,7 @@ from eyespot.arch.scale import Coefficients, coefficients
 from eyespot.bundle.costs import cost_of
 from eyespot.bundle.listing import HERE, Listed, listing
 from eyespot.bundle.published import published
-from eyespot.bundle.resolve import open_bundle
+from eyespot.bundle.resolve import INT8, is_here, open_bundle, quantization_file
 from eyespot.choose.candidate import Candidate, shrunk_by
 from eyespot.core.cost import Cost
 from eyespot.core.pixels import IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -68,6 +68,8 @@ def _worth(row: Listed) -> tuple[float, bool, bool]:
 def _of_row(row: Listed) -> Iterator[Candidate]:
     card = published().get(row.name)
     size = row.input
+    here = row.weights in HERE and (card is None or card.preprocess.size == size)
+    made = is_here(row.name + INT8) or (card is not None and quantization_file(card) is not None)
     pixels = card.preprocess if card else _plain(size)
     arguments = {**(card.arguments if card else {}), "size": size}
     one = Candidate(
@@ -76,7 +78,8 @@ def _of_row(row: Listed) -> Iterator[Candidate]:
         arguments,
         pixels if pixels.size == size else replace(pixels, size=size, resize=0),
         Cost(row.parameters or 0, row.macs or 0, row.peak_activation_bytes or 0),
-        start=row.name if row.weights in HERE and pixels.size == size else "",
+        start=row.name if here else "",
+        quantized=row.name + INT8 if here and made else "",
         top1=row.imagenet_top1,
         source=row.source,
         weights=row.weights,

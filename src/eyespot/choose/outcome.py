@@ -49,13 +49,26 @@ class Row:
         return cls(**{**data, "figures": Figures.from_json(data["figures"]), "exceeded": dict(data["exceeded"])})
 
 
+@dataclass(frozen=True, slots=True)
+class Better:
+    """A network inside the budget that is more accurate than the bundle that was written, and cannot be written yet.
+
+    top1: per cent, as published; None: nobody did. to_do: the commands that get it.
+    """
+
+    title: str
+    top1: float | None
+    to_do: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Chosen:
     """The outcome. choice: the title of a row, None where nothing fits. bundle: the name, inside the folder, of the
     bundle that was written, None where none could be; figures: of that very bundle, measured again.
 
     timed: what the latencies are of, in words. left_out: how many candidates were never built, by reason. notes: what a
-    person should know; to_do: commands that get the choice where it was not written. load: of the machine when it was
+    person should know; to_do: commands that get the choice where it was not written; better: what would be chosen
+    before it, had one what each needs. load: of the machine when it was
     done. seconds: that choosing took.
     """
 
@@ -71,6 +84,7 @@ class Chosen:
     top1_of: str = ""
     notes: tuple[str, ...] = ()
     to_do: tuple[str, ...] = ()
+    better: tuple[Better, ...] = ()
     machine: str = ""
     load: float | None = None
     seconds: float = 0.0
@@ -105,6 +119,7 @@ class Chosen:
             "top1_of": self.top1_of,
             "notes": list(self.notes),
             "to_do": list(self.to_do),
+            "better": [{"title": one.title, "top1": one.top1, "to_do": list(one.to_do)} for one in self.better],
             "machine": self.machine,
             "load": self.load,
             "seconds": round(self.seconds, 1),
@@ -125,7 +140,8 @@ class Chosen:
             values["rows"] = tuple(Row.from_json(row) for row in values["rows"])
             values["figures"] = values["figures"] and Figures.from_json(values["figures"])
             values["notes"], values["to_do"] = tuple(values["notes"]), tuple(values["to_do"])
-            return cls(**values)
+            better = (Better(**{**one, "to_do": tuple(one["to_do"])}) for one in values.get("better", ()))
+            return cls(**{**values, "better": tuple(better)})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
                 f"this is no report of choosing ({type(error).__name__}: {error}); choose again, into another folder"

@@ -147,10 +147,11 @@ class Search:
             self._forget("they cannot be drawn so", lambda one: one == candidate)
             return None
         name = candidate.architecture
-        published = candidate.precision == "int8" and not self._each  # what is trained is quantized and evaluated
+        # What is trained is quantized and evaluated; of a quantized bundle the loss is known.
+        published = candidate.precision == "int8" and not (self._each or candidate.quantized)
         if published and not self._keeps.setdefault(name, quantizing_keeps(graph)):
             why = "int8 is not known to keep their published accuracy: they have gates"
-            self._forget(why, lambda one: one.precision == "int8" and one.architecture == name)
+            self._forget(why, lambda one: one.precision == "int8" and one.architecture == name and not one.quantized)
             return None
         return graph
 
@@ -197,8 +198,9 @@ class Search:
         return max(faster, key=lambda one: one.promise, default=None)
 
     def _is_wanted(self, one: Candidate, inside: Sequence[Tried]) -> bool:
-        if not self._each:
-            return not inside or one.promise > inside[0].candidate.promise
+        if not self._each:  # the best of all, and the best that can be written now
+            rivals = [tried for tried in inside if tried.candidate.ready or not one.ready]
+            return not rivals or one.promise > rivals[0].candidate.promise
         if not one.start:  # what starts from nothing is of interest where nothing else fits
             return not any(tried.candidate.start for tried in inside) and not (
                 inside and one.promise < inside[0].candidate.promise

@@ -167,6 +167,9 @@ def _lines(chosen: Chosen, out: Path) -> list[str]:
         )
         lines.append(f"written: {out / (chosen.bundle or '')}")
     lines += [f"to get it: {line}" for line in chosen.to_do]
+    for better in chosen.better:
+        top1 = "" if better.top1 is None else f", top-1 {better.top1:.1f} %"
+        lines += [f"better: {better.title}{top1}", *(f"  to get it: {line}" for line in better.to_do)]
     lines.append(f"timed: {chosen.timed}; {1 - HEADROOM:.0%} of a latency is kept free")
     load = "" if chosen.load is None else f"; load {chosen.load:.1f}"
     lines.append(f"machine: {chosen.machine}{load}")
