@@ -108,6 +108,7 @@ def test_a_report(faulty):
         "1 file cannot be read",
         "1 set of duplicates with several labels",
         "1 set of duplicates across the split",
+        "2 files or folders left out ('test/b/notes.txt' is no image by its name or first bytes).",
     ]
 
 

@@ -72,8 +72,8 @@ def test_parts(tmp_path):
 
 
 def test_a_class_may_be_called_train(tmp_path):
-    source = open_source(fill(tmp_path, {"train/1.jpg": b"", "plane/1.jpg": b"", "test/2.jpg": b""}))
-    assert source.labels.names == ("plane", "test", "train")
+    source = open_source(fill(tmp_path, {"train/1.jpg": b"", "plane/1.jpg": b"", "test tube/2.jpg": b""}))
+    assert source.labels.names == ("plane", "test tube", "train")
     assert {s.part for s in source.samples} == {None}
 
 
@@ -83,7 +83,7 @@ def test_one_class_alone_and_an_empty_one(tmp_path):
     assert skipped(source) == {
         "none": "is a class without pictures; it is left out",
         "other": "is a class without pictures; it is left out",
-        "other/a.txt": "is no picture by its name",
+        "other/a.txt": "is no image by its name or first bytes",
     }
 
 
@@ -189,7 +189,7 @@ def test_a_csv_of_numbers(tmp_path):
         (b"file,label\na.jpg,x\na.jpg,y\n", "line 3: a.jpg is 'y', and 'x' in a line before"),
         (b"file,label\n,x\n", "line 2 names no file"),
         (b"file,index\na.jpg,-1\n", "line 2: index '-1' is not a number from 0 on"),
-        (b"file,label,part\na.jpg,x,half\n", "'half' is none of the parts"),
+        (b"file,label,part\na.jpg,x,half\n", "'half' is none of the splits"),
         (b"file,label\na.jpg,\xff\n", "is not UTF-8"),
         (b"file,label\nb.jpg,x\n", "no labelled pictures.*listed in line 2 but not there"),
         (b"file,label\na.jpg,two\x85lines\n".replace(b"\x85", b"\xc2\x85"), "signs in its name"),

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eyespot.core.labels import Labels
-from eyespot.data.containers import PARTS
 from eyespot.data.source import Sample, Source, open_source
+from eyespot.data.split_names import PARTS
 from eyespot.errors import UsageError
 
 

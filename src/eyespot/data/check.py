@@ -157,6 +157,7 @@ def _advice(report: Report) -> Iterator[str]:
     names, totals = report.source.labels.names, {label: count["all"] for label, count in report.counts.items()}
     if len(totals) == 1:
         yield f"There is one class only, {names[0]!r}: add pictures of something else, for nothing is told apart yet."
+    yield from report.source.notes
     yield from _about_files(report)
     yield from _about_labels(report)
     few = [label for label, total in totals.items() if total < FEW]
@@ -182,9 +183,17 @@ def _about_files(report: Report) -> Iterator[str]:
     if report.duplicates.together and not report.parts:
         sets = _many(len(report.duplicates.together), "set")
         yield f"{sets} of duplicates: training keeps each on one side of its split."
+    if report.left_out:
+        (name, error, _), count = report.left_out[0], len(report.left_out)
+        yield f"{_many(count, 'file or folder', 'files or folders')} left out ({name!r} {error})."
 
 
 def _about_labels(report: Report) -> Iterator[str]:
+    names = report.source.labels.names
+    alone = [label for label, count in report.counts.items() if "train" in report.parts and not count["train"]]
+    if alone:
+        classes = _many(len(alone), "class has", "classes have")
+        yield f"{classes} no images in train ({names[alone[0]]!r}): nothing to learn from; split anew, or add images."
     found = report.suspicion
     if found and found.suspects:
         yield f"{_many(len(found.suspects), 'label')} may be wrong: have a look on the page (--html)."

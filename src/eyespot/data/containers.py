@@ -19,16 +19,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, NamedTuple, Protocol
 
+from eyespot.data.split_names import PARTS
 from eyespot.errors import PictureError, UsageError
-from eyespot.run.pictures import MAX_FILE_BYTES, is_hidden, read_bytes
+from eyespot.run.pictures import HEAD_BYTES, MAX_FILE_BYTES, is_hidden, read_bytes, read_head
 
 MAX_MEMBERS = 5_000_000
-# What folders, and values of a CSV, call the parts of a collection.
-PARTS = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 _TAR_SUFFIXES = (".tar",)
 _PACKED_TAR = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 _LOCAL_HEADER = 30  # bytes of a zip's local header before its name, APPNOTE 4.3.7
@@ -64,6 +59,10 @@ class Files(Protocol):
         """The bytes of a file; PictureError when they cannot be had. Safe among threads and after a fork."""
         ...
 
+    def head(self, name: str) -> bytes:
+        """The first HEAD_BYTES of a file; PictureError when they cannot be had."""
+        ...
+
 
 class FolderFiles:
     """A folder. Hidden files are left out; links to files are followed, links to folders only where classes lie."""
@@ -83,6 +82,9 @@ class FolderFiles:
 
     def read(self, name: str) -> bytes:
         return read_bytes(os.path.join(self.root, name))  # noqa: PTH118 - keeps names that are no Unicode
+
+    def head(self, name: str) -> bytes:
+        return read_head(os.path.join(self.root, name))  # noqa: PTH118
 
     def _scan(self, folder: str, depth: int) -> None:
         try:
@@ -142,16 +144,22 @@ class ZipFiles:
 
     def read(self, name: str) -> bytes:
         info = self._members[name]
+        data = self._read(info, info.file_size + 1, name)
+        if len(data) != info.file_size:
+            raise PictureError(f"{self.root}/{name} has {len(data)} bytes, its directory promises {info.file_size}")
+        return data
+
+    def head(self, name: str) -> bytes:
+        return self._read(self._members[name], HEAD_BYTES, name)
+
+    def _read(self, info: zipfile.ZipInfo, count: int, name: str) -> bytes:
         try:
             with self.root.open("rb") as file:
                 _to_data(file, info)
                 with zipfile.ZipExtFile(file, "r", info) as member:
-                    data = member.read(info.file_size + 1)
+                    return member.read(count)
         except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, ValueError, zlib.error) as error:
             raise PictureError(f"{self.root}/{name} cannot be read: {_line(error)}") from None
-        if len(data) != info.file_size:
-            raise PictureError(f"{self.root}/{name} has {len(data)} bytes, its directory promises {info.file_size}")
-        return data
 
 
 class TarFiles:
@@ -188,16 +196,23 @@ class TarFiles:
         return self.listing.sizes.get(name)
 
     def read(self, name: str) -> bytes:
+        size = self._members[name][1]
+        data = self._read(name, size)
+        if len(data) != size:
+            raise PictureError(f"{self.root}/{name} has {len(data)} bytes, its header promises {size}")
+        return data
+
+    def head(self, name: str) -> bytes:
+        return self._read(name, HEAD_BYTES)
+
+    def _read(self, name: str, count: int) -> bytes:
         offset, size = self._members[name]
         try:
             with self.root.open("rb") as file:
                 file.seek(offset)
-                data = file.read(size)
+                return file.read(min(count, size))
         except OSError as error:
             raise PictureError(f"{self.root}/{name} cannot be read: {_line(error)}") from None
-        if len(data) != size:
-            raise PictureError(f"{self.root}/{name} has {len(data)} bytes, its header promises {size}")
-        return data
 
 
 def archive_kind(path: Path) -> Literal["zip", "tar"] | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,9 @@ from typing import Literal, NamedTuple
 
 from eyespot.core.labels import Labels
 from eyespot.data.containers import Files, FolderFiles, Skipped, TarFiles, ZipFiles, archive_kind
-from eyespot.data.layout import LISTING, NAMES, Found, by_folders, by_rows, is_writable, names_of_classes, plain
+from eyespot.data.label_doubts import doubts, refuse_measures
+from eyespot.data.layout import LISTING, NAMES, Found, LabelLookup, by_folders, is_writable, names_of_classes
+from eyespot.data.table import by_rows
 from eyespot.errors import PictureError, UsageError
 
 Kind = Literal["folder", "csv", "zip", "tar"]
@@ -39,8 +42,8 @@ class Source:
     """Labelled pictures in one place.
 
     labels: in the order of their ids, which are the names of folders (or values of the CSV). samples: sorted by name.
-    skipped: what is not used, and why. digest: sha256 over names, labels, parts, groups and sizes, so it changes with
-    the collection.
+    skipped: what is not used, and why. notes: what a person should know of the labels, a sentence each. digest: sha256
+    over names, labels, parts, groups and sizes, so it changes with the dataset.
     """
 
     root: Path
@@ -50,6 +53,7 @@ class Source:
     skipped: tuple[Skipped, ...]
     digest: str
     files: Files = field(repr=False, compare=False)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -72,16 +76,16 @@ def open_source(path: Path, *, labels: Labels | None = None, group: str | None =
     """Lists the labelled pictures of a folder, a ``.csv``, a ``.zip`` or a ``.tar``.
 
     A folder or archive: each folder in it is a class; folders called train, val and test (or training, valid,
-    validation, testing) that hold class folders are parts; a ``labels.csv`` in it goes before folders. Pictures are
-    known by their suffixes; those in folders inside a class belong to it. A ``classes.tsv`` beside the class folders or
+    validation, dev, testing) that hold class folders are splits, and others that look like splits are refused; a
+    ``labels.csv`` in it goes before folders. Images are known by their suffixes, or else by their first bytes; those in
+    folders inside a class belong to it. A ``classes.tsv`` beside the class folders or
     the parts (folder, tab, name) gives classes other names than their folders'. An archive's one outermost folder is
     looked through.
-    A CSV: a column ``file`` or ``path``, and ``label``, ``class`` or ``index``; also ``group``, and ``split`` or
-    ``part``. The pictures lie beside it or in ``images/``.
+    A CSV: see ``eyespot.data.table``. The images lie beside it or in ``images/``.
 
-    labels: given, classes are found among their ids and names (spaces, underscores and case do not matter), and a class
-    that is not among them is an error. group: a column of the CSV, or a regular expression with one group that is
-    searched in each name: pictures with the same text stay on one side of a split.
+    labels: given, classes are found among their ids and names, exactly or else without regard to spaces, underscores
+    and case, and a class that is not among them is an error. group: a column of the CSV, or a regular expression with
+    one group that is searched in each name: pictures with the same text stay on one side of a split.
     UsageError says in one line what does not fit.
     """
     files, kind, listing = _open(path)
@@ -90,17 +94,22 @@ def open_source(path: Path, *, labels: Labels | None = None, group: str | None =
         found = by_rows(title, listing, files, labels, group)
         kind = "csv" if kind == "folder" else kind
     else:
-        found = by_folders(files.listing, unwrap=kind != "folder")
+        found = by_folders(str(path), files, unwrap=kind != "folder")
     if not found.pictures:
         needed = "it needs a folder per class with pictures in it"
         raise UsageError(f"{path} holds no labelled pictures{_why(found)}; {needed}")
+    if labels is None and not found.is_numbered:
+        counts = Counter(of for of, _ in found.pictures.values())
+        refuse_measures(str(path), counts)
+        found.notes += doubts(counts)
     names = _labels(path, found, _names(path, files, found)) if labels is None else labels
     targets = found.targets or _targets(path, found.classes, names)
     groups = _by_pattern(path, group, found.pictures) if found.groups is None else found.groups
     samples = tuple(
         sorted(Sample(name, targets[of], groups.get(name), part) for name, (of, part) in found.pictures.items())
     )
-    return Source(path, kind, names, samples, tuple(sorted(found.skipped)), _digest(names, samples, found.sizes), files)
+    digest = _digest(names, samples, found.sizes)
+    return Source(path, kind, names, samples, tuple(sorted(found.skipped)), digest, files, tuple(found.notes))
 
 
 def _open(path: Path) -> tuple[Files, Kind, str | None]:
@@ -146,9 +155,8 @@ def _labels(path: Path, found: Found, names: dict[str, str]) -> Labels:
 
 def _targets(path: Path, classes: set[str], labels: Labels) -> dict[str, int]:
     """The index of each class among the labels."""
-    exact = {id: index for index, id in enumerate(labels.ids)}
-    loose = {plain(text): index for text, index in labels.index_of.items()}
-    places = {name: exact.get(name, loose.get(plain(name))) for name in classes}
+    lookup = LabelLookup(labels)
+    places = {name: lookup.find(name) for name in classes}
     unknown = sorted(name for name, index in places.items() if index is None)
     if unknown:
         raise UsageError(

@@ -62,7 +62,7 @@ def parts_of(run: Run, source: Source, watch: Watch) -> Parts:
     same = find(source, looks).together
     recipe = run.recipe
     parts = split(source.samples, validation=recipe.validation, seed=recipe.seed, together=same)
-    for line in notes(parts, source.labels):
+    for line in (*source.notes, *notes(parts, source.labels)):
         watch.note(line)
     names = {part: [sample.name for sample in found] for part, found in parts.items()}
     files = {sample.name: file[:DIGEST_BYTES].hex() for sample, file in zip(looks.samples, looks.files, strict=True)}
