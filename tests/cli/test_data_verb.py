@@ -48,7 +48,7 @@ def test_faults_and_a_page(leaves, tmp_path):
     )
     code, text = terminal("data", "check", leaves, "--quick", "--html", tmp_path / "page.html")
     assert code == 1
-    assert "broken.jpg: an empty file came" in text
+    assert "broken.jpg: this is an empty file" in text
     assert "duplicates across classes" in text
     assert max(map(len, text.splitlines())) <= 100
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
@@ -60,7 +60,7 @@ def test_names_cannot_move_the_cursor(tmp_path):
         "data", "check", fill(tmp_path / "x", {f"rot/{name}": b"", "rot/1.png": picture(1)}), "--quick"
     )
     assert code == 1
-    assert "a\ufffd\ufffd[2J\ufffd.jpg: an empty file came" in text
+    assert "a\ufffd\ufffd[2J\ufffd.jpg: this is an empty file" in text
 
 
 def test_many_classes_are_cut_in_the_middle(tmp_path):
