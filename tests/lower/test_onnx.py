@@ -146,11 +146,11 @@ def test_pixels_before_any_first_layer(graph, channels):
 
 
 def test_pixels_of_another_size_or_for_another_number_of_channels_are_refused(graph, weights):
-    with pytest.raises(GraphError, match=r"prepared as \(3, 48, 32\), but the network reads \(3, 32, 48\)"):
+    with pytest.raises(GraphError, match=r"the network's input \(3, 32, 48\), got \(3, 48, 32\)"):
         to_onnx(graph, weights, preprocess=replace(UNEVEN, size=(48, 32)))
     s = Sketch((1, 32, 48))
     grey = s.graph(s.conv("conv", s.input, 2))
-    with pytest.raises(GraphError, match=r"the network reads \(1, 32, 48\)"):
+    with pytest.raises(GraphError, match=r"the network's input \(1, 32, 48\)"):
         to_onnx(grey, random_weights(grey), preprocess=UNEVEN)
 
 

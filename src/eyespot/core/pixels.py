@@ -18,6 +18,8 @@ Channels = Literal["rgb", "bgr"]
 Centring = Literal["even", "down"]
 Triple = tuple[float, float, float]
 
+PIXELS, LOGITS = "pixels", "logits"  # what the input and the output of every exported network are called
+
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 

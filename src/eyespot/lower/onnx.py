@@ -10,14 +10,12 @@ import numpy as np
 
 from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
-from eyespot.core.pixels import Preprocess
-from eyespot.errors import GraphError
-from eyespot.lower.numpy_ops import Array
+from eyespot.core.pixels import LOGITS, PIXELS, Preprocess
 from eyespot.lower.onnx_file import Attribute, OnnxFile
+from eyespot.lower.pixels import RGB, absorb_pixels, check_size, order_of
 from eyespot.lower.reparam import reparam
 from eyespot.lower.tensors import Weights
 
-PIXELS, LOGITS = "pixels", "logits"
 BATCH = "N"
 
 
@@ -43,7 +41,8 @@ def to_onnx(
     if preprocess is None:
         values[INPUT] = file.input(INPUT, "float32", (BATCH, *graph.input))
     else:
-        values[INPUT], folded = pixels(file, graph, folded, preprocess)
+        folded, left = absorb_pixels(graph, folded, preprocess)
+        values[INPUT] = pixels(file, graph, left, absorbed=left is not preprocess)
     for node in graph.nodes:
         tensors = [file.tensor(p.name, folded[p.name]) for p in graph.parameters_of(node)]
         write_node(file, node, [values[name] for name in node.inputs], tensors, values[node.name])
@@ -52,31 +51,17 @@ def to_onnx(
     return file.to_bytes(producer="eyespot", version="", metadata=metadata)
 
 
-def pixels(
-    file: OnnxFile, graph: Graph, weights: dict[str, Array], preprocess: Preprocess, *, absorb: bool = True
-) -> tuple[str, dict[str, Array]]:
-    """uint8 pixels → the network's input, ``(pixel - mean / scale) · scale / std``, and the weights that then fit.
+def pixels(file: OnnxFile, graph: Graph, preprocess: Preprocess, *, absorbed: bool = False) -> str:
+    """uint8 pixels → the network's input, ``(pixel - mean / scale) · scale / std``.
 
-    Where only ordinary convolutions read the input, the factor and the order of channels move into their weights, if
-    they may (``absorb``). The mean cannot: their zero padding comes after it.
+    absorbed: whether the factor is in the weights, so that none is written, not even one (bytes of bundles stay).
     """
-    if graph.input != (3, *preprocess.size):
-        raise GraphError(f"the pictures are prepared as (3, {preprocess.size[0]}, {preprocess.size[1]}), but the "
-                         f"network reads {graph.input}; draw it with size={preprocess.size}")  # fmt: skip
-    factor = np.array(preprocess.affine()[0])
-    mean = np.array(preprocess.mean) / preprocess.scale
-    order = [2, 1, 0] if preprocess.channels == "bgr" else [0, 1, 2]
-    first = graph.readers()[INPUT]
-    absorbed = absorb and all(isinstance(node.op, ops.Conv2d) and node.op.groups == 1 for node in first)
+    check_size(graph, preprocess)
+    factor, mean = np.array(preprocess.affine()[0]), np.array(preprocess.mean) / preprocess.scale
+    order = order_of(preprocess)
     x = file.input(PIXELS, "uint8", (BATCH, *preprocess.size, 3))
     x = file.node("Transpose", [x], "pixels:nchw", name="pixels.transpose", attributes={"perm": (0, 3, 1, 2)})
-    if absorbed:
-        mean = mean[order]
-        for node in first:
-            name = f"{node.name}.weight"
-            scaled = weights[name] * factor.reshape(-1, 1, 1)
-            weights = {**weights, name: scaled[:, order].astype(np.float32)}
-    elif order != [0, 1, 2]:
+    if order != RGB:
         x = file.node("Gather", [x, file.integers(*order)], "pixels:bgr", name="pixels.order", attributes={"axis": 1})
     x = file.node("Cast", [x], "pixels:float", name="pixels.cast", attributes={"to": 1})
     if mean.any():
@@ -85,7 +70,7 @@ def pixels(
     if not absorbed:
         column = file.tensor("pixels.factor", factor.astype(np.float32).reshape(3, 1, 1))
         x = file.node("Mul", [x, column], "pixels:scaled", name="pixels.scale")
-    return x, weights
+    return x
 
 
 def write_node(file: OnnxFile, node: Node, inputs: list[str], tensors: list[str], output: str) -> None:  # noqa: PLR0912 (one case per op)

@@ -10,13 +10,13 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from eyespot.core.pixels import Preprocess
+from eyespot.core.pixels import PIXELS, Preprocess
 from eyespot.errors import RuntimeFailure
 from eyespot.lower.int8.plan import Ready
 from eyespot.lower.int8.quantized import Quantized
 from eyespot.lower.int8.to_onnx import quantized_to_onnx
 from eyespot.lower.numpy_ops import Array
-from eyespot.lower.onnx import PIXELS, to_onnx
+from eyespot.lower.onnx import to_onnx
 from eyespot.run.ort import session_options
 
 

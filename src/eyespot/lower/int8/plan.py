@@ -12,6 +12,7 @@ from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.core.pixels import Preprocess
 from eyespot.lower.numpy_ops import Array
+from eyespot.lower.pixels import absorb_pixels, first_convolutions
 from eyespot.lower.reparam import reparam
 from eyespot.lower.tensors import Weights
 
@@ -37,23 +38,16 @@ def make_ready(graph: Graph, weights: Weights, preprocess: Preprocess, *, grey: 
     """
     graph, deployed = reparam(graph, weights)
     graph, deployed = _with_biases(_with_gates(graph), deployed)
-    first = graph.readers()[INPUT]
-    if (
-        not grey
-        or graph.input[0] != 3
-        or not all(isinstance(node.op, ops.Conv2d) and node.op.groups == 1 for node in first)
-    ):
+    first = first_convolutions(graph) if grey else []
+    if not first:
         return Ready(graph, deployed, preprocess)
-    factor, mean = np.array(preprocess.affine()[0]), np.array(preprocess.mean) / preprocess.scale
-    order = [2, 1, 0] if preprocess.channels == "bgr" else [0, 1, 2]
-    zero = float(np.clip(np.rint(mean.mean()), 0, 255))
+    deployed, levels = absorb_pixels(graph, deployed, preprocess)
+    zero = float(np.clip(np.rint(np.mean(levels.mean)), 0, 255))
     for node in first:
-        weight = deployed[f"{node.name}.weight"].astype(np.float64) * factor.reshape(-1, 1, 1)
-        bias = deployed[f"{node.name}.bias"] + (weight * (zero - mean).reshape(-1, 1, 1)).sum((1, 2, 3))
-        deployed[f"{node.name}.weight"] = np.ascontiguousarray(weight[:, order], np.float32)
-        deployed[f"{node.name}.bias"] = bias.astype(np.float32)
-    levels = replace(preprocess, channels="rgb", scale=1.0, mean=(zero, zero, zero), std=(1.0, 1.0, 1.0))
-    return Ready(graph, deployed, levels)
+        weight = deployed[f"{node.name}.weight"].astype(np.float64)
+        moved = (weight * (zero - np.array(levels.mean)).reshape(-1, 1, 1)).sum((1, 2, 3))
+        deployed[f"{node.name}.bias"] = (deployed[f"{node.name}.bias"] + moved).astype(np.float32)
+    return Ready(graph, deployed, replace(levels, mean=(zero, zero, zero)))
 
 
 def _with_gates(graph: Graph) -> Graph:

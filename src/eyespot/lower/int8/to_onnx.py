@@ -13,9 +13,9 @@ import numpy as np
 
 from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
-from eyespot.core.pixels import Preprocess
+from eyespot.core.pixels import LOGITS, PIXELS, Preprocess
 from eyespot.lower.int8.quantized import Grid, Quantized, clipped_levels, rectifies
-from eyespot.lower.onnx import BATCH, LOGITS, PIXELS, pixels, write_node
+from eyespot.lower.onnx import BATCH, pixels, write_node
 from eyespot.lower.onnx_file import OnnxFile
 
 # What only moves or compares values: it works on levels as they are, on one grid for all that it reads and gives.
@@ -71,7 +71,7 @@ class _Writer:
             axes = {"perm": (0, 3, 1, 2)}
             self._uint8[INPUT] = self._file.node("Transpose", [name], "pixels:nchw", name="pixels.t", attributes=axes)
         else:
-            self._float[INPUT], _ = pixels(self._file, self._graph, {}, preprocess, absorb=False)
+            self._float[INPUT] = pixels(self._file, self._graph, preprocess)
             self._to_grid(INPUT)
 
     def node(self, node: Node) -> None:

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
 from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
-from eyespot.core.pixels import Preprocess
-from eyespot.errors import GraphError
+from eyespot.core.pixels import LOGITS, PIXELS, Preprocess
 from eyespot.lower.int8.quantized import Grid, Quantized, as_float32, rectifies
 from eyespot.lower.int8.to_onnx import MOVES, reads_pixels
 from eyespot.lower.litert import metadata as litert_metadata
 from eyespot.lower.litert.file import LitertFile, Tensor
 from eyespot.lower.litert.ops import FUSABLE, channel_axis, fused, is_depthwise, layout, outside, write_node
-from eyespot.lower.numpy_ops import Array
-from eyespot.lower.onnx import LOGITS, PIXELS
+from eyespot.lower.pixels import absorb_pixels, check_size
 from eyespot.lower.reparam import reparam
 from eyespot.lower.tensors import Weights
 
@@ -48,7 +45,7 @@ def to_litert(
     ai-edge-litert.
     """
     graph, deployed = reparam(graph, weights)
-    deployed, preprocess = _reading_levels(graph, deployed, preprocess)
+    deployed, preprocess = absorb_pixels(graph, deployed, preprocess)
     return quantized_to_litert(Quantized(graph, {}, deployed), preprocess=preprocess, metadata=metadata)
 
 
@@ -69,23 +66,6 @@ def quantized_to_litert(
     return writer.finish(metadata)
 
 
-def _reading_levels(
-    graph: Graph, weights: dict[str, Array], preprocess: Preprocess
-) -> tuple[dict[str, Array], Preprocess]:
-    """Factor and order of channels moved into the convolutions that read the pixels, if only those do."""
-    first = graph.readers()[INPUT]
-    if not all(isinstance(node.op, ops.Conv2d) and node.op.groups == 1 for node in first):
-        return weights, preprocess
-    factor = np.array(preprocess.affine()[0])
-    order = [2, 1, 0] if preprocess.channels == "bgr" else [0, 1, 2]
-    for node in first:
-        name = f"{node.name}.weight"
-        scaled = weights[name] * factor.reshape(-1, 1, 1)
-        weights = {**weights, name: np.ascontiguousarray(scaled[:, order], np.float32)}
-    red, green, blue = (preprocess.mean[channel] / preprocess.scale for channel in order)
-    return weights, replace(preprocess, channels="rgb", scale=1.0, mean=(red, green, blue), std=(1.0, 1.0, 1.0))
-
-
 class _Writer:
     """Writes node by node and knows as which tensors each value stands: as float, as int8, or as both."""
 
@@ -99,9 +79,7 @@ class _Writer:
 
     def input(self, preprocess: Preprocess) -> None:
         height, width = preprocess.size
-        if self._graph.input != (3, height, width):
-            raise GraphError(f"the pictures are prepared as (3, {height}, {width}), but the network reads "
-                             f"{self._graph.input}; draw it with size={preprocess.size}")  # fmt: skip
+        check_size(self._graph, preprocess)
         self._preprocess = preprocess
         file, shape = self._file, (1, height, width, 3)
         grid = self._network.grids.get(INPUT)
