@@ -170,6 +170,17 @@ def test_labels_that_are_no_single_class_are_said(tmp_path):
     )
 
 
+def test_a_csv_beside_one_folder_is_not_passed_over_in_silence(tmp_path):
+    files = {
+        "pictures/a.jpg": b"",
+        "pictures/b.jpg": b"",
+        "meta.csv": b"file,label\npictures/a.jpg,x\npictures/b.jpg,y\n",
+    }
+    (line,) = open_source(fill(tmp_path / "x", files)).notes
+    assert line == "'meta.csv' lies beside the only class and is not read: give it, if it names the classes."
+    assert labelled(open_source(tmp_path / "x" / "meta.csv")) == {"pictures/a.jpg": "x", "pictures/b.jpg": "y"}
+
+
 def test_data_check_gives_advice_about_them(tmp_path):
     files = {f"train/{label}/{i}.png": picture(10 * i + len(label)) for label in ("cat", "fox") for i in range(10)}
     files |= {"test/owl/1.png": picture(1000), "train/cat/notes.txt": b"x", "test/cat|fox/1.png": picture(1001)}

@@ -72,6 +72,9 @@ def test_walk_is_sorted_and_leaves_hidden_files_out(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path)
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "to a pipe.jpg").symlink_to(tmp_path / "pipe.jpg")
+    (tmp_path / "to a pipe").symlink_to(tmp_path / "pipe.jpg")
+    (tmp_path / "to a device.jpg").symlink_to("/dev/zero")
     short = [p.removeprefix(f"{tmp_path}/") for p in walk(str(tmp_path), recursive=True)]
     assert short == ["a.PNG", "b.jpg", "d/e.webp", "gone.jpg"]
     assert len(list(walk(str(tmp_path), recursive=False))) == 3

@@ -327,6 +327,9 @@ def test_a_link_to_the_output_stays_one(tmp_path, suffix):
         ("o.txt", None, "must end in"),
         ("none/o.jsonl", None, "does not exist"),
         ("o.jsonl", b"hello\n", "line 1 is not"),
+        ("o.jsonl", b"hello", "line 1 is not"),
+        ("o.csv", b"hello", "line 1 is not"),
+        ("o.csv", b"image,model,note", "line 1 is not"),
         ("o.jsonl", b'{"image": "a", "model": "other", "top": []}\n', "results of other"),
         ("o.jsonl", b'{"image": "a", "model": "m.test", "top": [{}]}\n', "begun with --top 1"),
         ("o.csv", b"x,y\n", "line 1 is not"),
@@ -369,6 +372,15 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, suffix):
     assert 0 < run(path, names) < 90
     assert images(path) == names
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ALL)
+def test_what_a_kill_left_half_written_is_removed(tmp_path, suffix):
+    path = tmp_path / f"o [1]{suffix}"
+    (tmp_path / f".o [1]{suffix}.abcd_123.partial").write_bytes(b"half")
+    (tmp_path / f".o [1]{suffix}.20260101").write_bytes(b"a backup of somebody's")
+    run(path, ["a.jpg"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f".o [1]{suffix}.20260101", path.name]
 
 
 def test_parquet_that_has_no_room_keeps_its_journal(tmp_path, monkeypatch):

@@ -96,6 +96,11 @@ def by_folders(title: str, files: Files, *, unwrap: bool) -> Found:
     for name in listing.sizes.keys() - inside.keys():
         if name[len(base) :].count("/") > depth:
             found.skipped.append(Skipped(name, "is no image by its name or first bytes"))
+    tables = [name for name in listing.sizes if name.startswith(base) and name.lower().endswith(".csv")]
+    if len(found.classes) == 1 and (beside := [name for name in sorted(tables) if "/" not in name[len(base) :]]):
+        found.notes.append(
+            f"{beside[0]!r} lies beside the only class and is not read: give it, if it names the classes."
+        )
     for name in _empty_classes(found, listing, base, depth):
         found.skipped.append(Skipped(name, "is a class without pictures; it is left out"))
     return found

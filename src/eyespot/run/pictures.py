@@ -137,7 +137,7 @@ def walk(folder: str, *, recursive: bool, passed_over: Callable[[str], None] = l
 
 def _may_be_file(entry: os.DirEntry[str]) -> bool:
     """Whether an entry is a file, or a link to one or to nothing, which fails in its place."""
-    return entry.is_file() or (entry.is_symlink() and not entry.is_dir())
+    return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110
 
 
 def read_head(path: str) -> bytes:

@@ -69,7 +69,7 @@ class JsonLines:
             try:
                 entry = entry_of(json.loads(line))
             except (ValueError, RecursionError):
-                if not is_whole:
+                if not is_whole and _is_begun(line):
                     return
                 raise DamagedRecord(number) from None
             yield entry, line if is_whole else line + b"\n"
@@ -115,12 +115,18 @@ class Csv:
                     return  # the end of the file lies inside the quotes of its last record
                 raise DamagedRecord(start) from None
             if row is None or not lines[-1].endswith(b"\n"):
+                if start == 1 and lines and not self._is_begun_header(lines[0]):
+                    raise DamagedRecord(1)
                 return
             if start == 1:
                 self._check_header(row)
             yield None if start == 1 else self._entry(row, start), b"".join(lines)
             start += len(lines)
             lines.clear()
+
+    def _is_begun_header(self, line: bytes) -> bool:
+        old = _csv_line([column for column in self._columns if column != "model_version"])
+        return self.header.startswith(line) or old.startswith(line) or not line.strip(b"\0")
 
     def _check_header(self, row: list[str]) -> None:
         if row == [column for column in self._columns if column != "model_version"]:
@@ -142,6 +148,12 @@ class Csv:
             return any(len(row) == len(self._columns) for row in csv.reader([line.decode("utf-8", "surrogateescape")]))
         except csv.Error:
             return False
+
+
+def _is_begun(line: bytes) -> bool:
+    """Whether a line may be the beginning of a record, or what a power cut leaves of one."""
+    begin = b'{"image": "'
+    return line.startswith(begin[: len(line)]) or not line.strip(b"\0")
 
 
 def entry_of(record: Any) -> Entry:

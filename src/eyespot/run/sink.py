@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.bundle.lock import take
-from eyespot.core.whole import whole
+from eyespot.core.whole import remove_partial, whole
 from eyespot.errors import EyespotError, UsageError
 from eyespot.run.parquet import merge, read_entries, require_pyarrow, unicode_name
 from eyespot.run.pictures import identity
@@ -156,6 +156,7 @@ class Sink:
         """Cuts off an unfinished record and takes up what the whole ones say."""
         size = os.fstat(self._file.fileno()).st_size
         self._is_temporary |= self._is_parquet and not size
+        remove_partial(self._target)
         done = array("Q")
         if self._is_parquet and self._target.exists():
             for row in self._entries_of_parquet():
