@@ -1,11 +1,10 @@
-"""Pictures that a collection holds more than once: the same file, the same pixels, or nearly the same picture.
+"""Images that a dataset holds more than once: the same file, the same pixels, or nearly the same image.
 
-Near means: the 64-bit hashes of the low frequencies differ in at most HASH_BITS bits; the 32×32 thumbs correlate at
-ALIKE or more; and so do their details, what is left when the means of 4×4 blocks are taken out, at ALIKE_DETAIL or
-more. Brightness and contrast do not count. A copy that was recompressed, resized or brightened is found, one cropped by
-two per cent mostly, a mirror image is not. On 3,171 photographs of leaves (PlantVillage's apples) this gives 11 sets
-besides 7 exact ones, all of them photographs of one leaf taken in a row; with 0.93 it would be 16, one of them of two
-leaves. The details keep apart pictures that merely share a composition, as X-rays of several people do.
+Near means: the 64-bit hashes of the low frequencies differ in at most HASH_BITS bits, the 32×32 thumbs and their
+details (what is left when the means of 4×4 blocks are taken out) correlate roughly, and both have the same fine
+structure (``similarity``). The first three are quick and let every copy through; the last one decides. A copy that was
+recompressed, resized, brightened or cropped by a little is found, a mirror image is not. A set of near ones is an image
+and those that are near to it, so that no chain of small steps joins images that have nothing in common.
 
 (The hash is Zauner's, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, section 3.2.1. It
 takes fifteen lines of numpy, so the base install needs no package for it.)
@@ -15,24 +14,27 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.data.look import THUMB, Looks, look_at
+from eyespot.data.similarity import SAME_IMAGE, SIDE, similarities, structure
 from eyespot.data.source import Source
 from eyespot.errors import EyespotError
 from eyespot.image.decode import decode
 
 HASH_BITS = 12
-ALIKE = 0.935
-ALIKE_DETAIL = 0.65
+_THUMBS, _DETAILS = 0.85, 0.6  # correlations, below which no copy was seen that was cropped by up to 2 %
 PLAIN = 4.0  # a standard deviation of grey levels; a picture below it shows too little to be compared
 _SAME = 1.5  # grey levels, mean over the thumbs; pictures of equal pixels that are stored in two ways differ by less
 _BLOCK = 512  # rows of hashes compared at once
 _PAIRS = 4096  # pairs of thumbs compared at once
+_STRUCTURES = 128  # pairs of structures compared at once
+_KEPT = 4096  # structures kept in memory, 64 MB
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
 Floats = NDArray[np.float32]
@@ -65,7 +67,7 @@ def duplicates(
 
 def find(source: Source, looks: Looks, *, near: bool = True) -> Duplicates:
     """The duplicates among pictures that were looked at."""
-    exact, alike = _Union(len(looks)), _Union(len(looks))
+    exact = _Union(len(looks))
     first: dict[bytes, int] = {}
     for row, file in enumerate(looks.files):
         exact.join(first.setdefault(file, row), row)
@@ -73,24 +75,55 @@ def find(source: Source, looks: Looks, *, near: bool = True) -> Duplicates:
     maybe = _Union(len(looks))
     for a, b in _same_thumb(looks, rows):
         maybe.join(a, b)
-    if near:
-        for a, b, difference in _near(looks, rows):
-            alike.join(a, b)
-            if difference <= _SAME and (looks.sizes[a] == looks.sizes[b]).all():
-                maybe.join(a, b)
-    for candidates in maybe.sets():
+    candidates = list(_candidates(looks, rows)) if near else []
+    for a, b, difference in candidates:
+        if difference <= _SAME and (looks.sizes[a] == looks.sizes[b]).all():
+            maybe.join(a, b)
+    for some in maybe.sets():
         pixels: dict[bytes, int] = {}
-        for row in candidates:
+        for row in some:
             exact.join(pixels.setdefault(_pixels(source, looks, row), row), row)
-    for rows_of_one in exact.sets():
-        for row in rows_of_one[1:]:
-            alike.join(rows_of_one[0], row)
-    same = [set(members) for members in exact.sets()]
+    copies = {members[0]: members for members in exact.sets()}
+    # Of images that are the same, the first stands for all.
+    distinct = sorted({(exact.top(a), exact.top(b)) for a, b, _ in candidates if exact.top(a) != exact.top(b)})
+    stars = _stars(_alike(source, looks, distinct))
+    alike = [[row for first in star for row in copies.get(first, [first])] for star in stars]
     names = [sample.name for sample in looks.samples]
-    return Duplicates(
-        _named(names, [sorted(members) for members in same]),
-        _named(names, [members for members in alike.sets() if set(members) not in same]),
-    )
+    return Duplicates(_named(names, list(copies.values())), _named(names, alike))
+
+
+def _alike(source: Source, looks: Looks, pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The pairs that show the same image."""
+
+    @lru_cache(_KEPT)
+    def seen(row: int) -> Floats | None:
+        try:
+            return structure(decode(source.read(looks.samples[row]), at_least=(SIDE, SIDE)))
+        except EyespotError:  # it was there a moment ago
+            return None
+
+    for start in range(0, len(pairs), _STRUCTURES):
+        some = [(pair, seen(pair[0]), seen(pair[1])) for pair in pairs[start : start + _STRUCTURES]]
+        both = [(pair, one, other) for pair, one, other in some if one is not None and other is not None]
+        if both:
+            found = similarities(np.stack([one for _, one, _ in both]), np.stack([other for _, _, other in both]))
+            yield from (pair for (pair, _, _), value in zip(both, found.tolist(), strict=True) if value >= SAME_IMAGE)
+
+
+def _stars(pairs: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """Sets of an image and those that are alike to it; those with the most such images first, each image in one set."""
+    near: dict[int, set[int]] = defaultdict(set)
+    for a, b in pairs:
+        near[a].add(b)
+        near[b].add(a)
+    stars: list[list[int]] = []
+    taken: set[int] = set()
+    for row in sorted(near, key=lambda row: (-len(near[row]), row)):
+        star = {row, *near[row]} - taken
+        if row not in taken and len(star) > 1:
+            stars.append(sorted(star))
+            taken |= star
+    return stars
 
 
 class _Union:
@@ -127,8 +160,8 @@ def _same_thumb(looks: Looks, rows: NDArray[np.intp]) -> Iterator[tuple[int, int
             yield before, row
 
 
-def _near(looks: Looks, rows: NDArray[np.intp]) -> Iterator[tuple[int, int, float]]:
-    """Pairs that are alike, with the mean difference of their thumbs in grey levels."""
+def _candidates(looks: Looks, rows: NDArray[np.intp]) -> Iterator[tuple[int, int, float]]:
+    """Pairs that may be alike, with the mean difference of their thumbs in grey levels."""
     rows = rows[looks.spread[rows] >= PLAIN]
     bits = np.concatenate(
         [_hash(looks.thumbs[rows[start : start + _BLOCK]]) for start in range(0, len(rows), _BLOCK)]
@@ -141,14 +174,14 @@ def _near(looks: Looks, rows: NDArray[np.intp]) -> Iterator[tuple[int, int, floa
         later = left < right
         a, b = rows[left[later] + start], rows[right[later] + start]
         for some in range(0, len(a), _PAIRS):
-            yield from _verified(looks, a[some : some + _PAIRS], b[some : some + _PAIRS])
+            yield from _correlating(looks, a[some : some + _PAIRS], b[some : some + _PAIRS])
 
 
-def _verified(looks: Looks, a: NDArray[np.intp], b: NDArray[np.intp]) -> Iterator[tuple[int, int, float]]:
+def _correlating(looks: Looks, a: NDArray[np.intp], b: NDArray[np.intp]) -> Iterator[tuple[int, int, float]]:
     one, other = looks.thumbs[a].astype(np.float32), looks.thumbs[b].astype(np.float32)
-    alike = _correlation(one, other) >= ALIKE
+    alike = _correlation(one, other) >= _THUMBS
     a, b, one, other = a[alike], b[alike], one[alike], other[alike]
-    alike = _correlation(_details(one), _details(other)) >= ALIKE_DETAIL
+    alike = _correlation(_details(one), _details(other)) >= _DETAILS
     difference = np.abs(one - other).mean((1, 2, 3))
     yield from zip(a[alike].tolist(), b[alike].tolist(), difference[alike].tolist(), strict=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from eyespot.data import duplicates, look, odd, suspects
+from eyespot.data import duplicates, odd, similarity, suspects
 from eyespot.data.check import Report
 from eyespot.data.containers import Skipped
 from eyespot.data.source import Sample, Source
@@ -248,10 +248,10 @@ def _method(report: Report) -> str:
         ("Same picture", "Equal bytes, or equal pixels when decoded."),
         (
             "Nearly the same",
-            f"64-bit hashes of low frequencies that differ in at most {duplicates.HASH_BITS} bits, thumbs of "
-            f"{look.THUMB}×{look.THUMB} pixels that correlate at {duplicates.ALIKE:g} or more, and their details at "
-            f"{duplicates.ALIKE_DETAIL:g} or more. Brightness, contrast, size and compression do not count; mirror "
-            "images are not found.",
+            f"64-bit hashes of low frequencies that differ in at most {duplicates.HASH_BITS} bits, and fine structure "
+            f"at {similarity.SIDE}×{similarity.SIDE} pixels that correlates at {similarity.SAME_IMAGE:g} or more once "
+            "a small crop is undone. Brightness, contrast, size and compression do not count; mirror images are not "
+            "found. A set holds an image and those that are near to it.",
         ),
         *((kind.capitalize(), html.text(_sentence(meaning))) for kind, meaning in odd.MEANING.items()),
     ]
