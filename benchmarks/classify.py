@@ -12,13 +12,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from report import Figures, machine, render
+from report import Figures, machine, render, render_search
 
 HERE = Path(__file__).resolve().parent
 PICTURES = ("small", "large", "detailed")
+SPIN = "while True: pass"
 PHOTOGRAPHS = ("../../shared/assets/photos/dog.jpg", "../examples/rocket.jpg")
 
 
@@ -34,6 +35,7 @@ class Way:
 
 WAYS = (
     Way("eyespot", "with_eyespot.py"),
+    Way("eyespot float32", "with_eyespot.py", {"BUNDLE": "eyespot-float32"}),
     Way("onnxruntime", "with_onnxruntime.py"),
     Way("timm", "with_timm.py"),
     Way("transformers", "with_transformers.py"),
@@ -92,11 +94,14 @@ def main() -> None:
         children = {way.name: (way, pythons.get(way.name, sys.executable)) for way in ways}
         _take_turns(children, home, figures, rounds=asked.rounds)
         _cold_starts(children, home, figures, rounds=asked.cold)
+        searched = _search(pythons.get("eyespot", sys.executable), home, rounds=asked.rounds)
         sizes = {name: (home / f"{name}.jpg").stat().st_size for name in PICTURES}
     facts = machine(before) | {"picture_bytes": sizes, "photograph": Path(photograph).name}
     print(render(figures, facts))
+    print("\n" + render_search(searched))
     if asked.json:
-        asked.json.write_text(json.dumps({"machine": facts, "ways": {k: v.to_json() for k, v in figures.items()}}))
+        ways = {name: one.to_json() for name, one in figures.items()}
+        asked.json.write_text(json.dumps({"machine": facts, "ways": ways, "threads": searched}))
 
 
 def _arguments() -> argparse.Namespace:
@@ -168,8 +173,9 @@ def _cold_starts(children: Mapping[str, tuple[Way, str]], home: Path, figures: d
             if not way.whole:
                 continue
             command = _command(way, python, home, "--once", picture)
-            if name == "eyespot":
-                command = [str(Path(python).parent / "eyespot"), "classify", picture, "--model", str(home / "eyespot")]
+            if way.script == "with_eyespot.py":
+                bundle = home / way.environment.get("BUNDLE", "eyespot")
+                command = [str(Path(python).parent / "eyespot"), "classify", picture, "--model", str(bundle)]
             start = time.perf_counter()
             process = subprocess.Popen(
                 command, env=os.environ | way.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -187,6 +193,44 @@ def _cold_starts(children: Mapping[str, tuple[Way, str]], home: Path, figures: d
                 figures[name].cold_processor.append(usage.ru_utime + usage.ru_stime)
                 figures[name].cold_peak_bytes = max(figures[name].cold_peak_bytes, usage.ru_maxrss * _rss_unit())
         _say(f"cold start {turn} of {rounds}")
+
+
+def _search(python: str, home: Path, rounds: int) -> dict[str, dict[str, list[list[float]]]]:
+    """{quiet or busy: {setting: seconds of each image, turn by turn}}: eyespot by the number of threads in a call.
+
+    Busy: another program computes on every second core meanwhile. Every setting is a process of its own, and they take
+    turns; the first images of each, among which eyespot looks for the better number, are not counted.
+    """
+    every = str(min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8))
+    settings = {"found while it works": "", "1 thread": "1", f"{every} threads": every}
+    found: dict[str, dict[str, list[list[float]]]] = {}
+    for load in ("quiet", "busy"):
+        busy = (int(every) + 1) // 2 if load == "busy" else 0
+        spinning = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(busy)]
+        try:
+            way = WAYS[0]
+            workers = {
+                name: Worker(replace(way, environment={"THREADS": threads} if threads else {}), python, home)
+                for name, threads in settings.items()
+            }
+            found[load] = {name: [] for name in settings}
+            for turn in range(-6, rounds):
+                for name, worker in workers.items():
+                    answer = worker.ask(do="classify", picture=str(home / "small.jpg"), times=10)
+                    if turn >= 0:
+                        found[load][name].append(answer["seconds"][1:])  # type: ignore[index]
+            for worker in workers.values():
+                worker.close()
+        finally:
+            _end(spinning)
+        _say(f"threads, {load}")
+    return found
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.kill()
+        process.wait()
 
 
 def _rss_unit() -> int:

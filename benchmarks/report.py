@@ -83,6 +83,17 @@ def render(figures: Mapping[str, Figures], facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def render_search(found: Mapping[str, Mapping[str, list[list[float]]]]) -> str:
+    """Markdown: milliseconds from a JPEG's bytes to its label by the number of threads, quiet and under load."""
+    settings = list(next(iter(found.values())))
+    lines = ["| 640×427, eyespot | " + " | ".join(settings) + " |", "|---|" + "--:|" * len(settings)]
+    for load, ways in found.items():
+        cells = [f"{1e3 * statistics.median(s for turn in ways[name] for s in turn):.1f} ms" for name in settings]
+        what = "another program on every second core" if load == "busy" else "nothing else runs"
+        lines.append(f"| {what} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def _ratio(one: Figures, ours: Figures, picture: str) -> float:
     """The median of the turns' ratios: both were measured within the same seconds."""
     pairs = zip(one.seconds[picture], ours.seconds[picture], strict=True)

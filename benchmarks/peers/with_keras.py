@@ -16,7 +16,7 @@ BATCH = 32
 class Keras:
     """load_img → img_to_array → preprocess_input → predict → the five likeliest."""
 
-    packages = ("keras", BACKEND)
+    packages = ("keras", "tensorflow|tensorflow-cpu" if BACKEND == "tensorflow" else BACKEND)
 
     def __init__(self, home: Path) -> None:
         """`decode_predictions` would download its list of labels; a local one does the same work."""

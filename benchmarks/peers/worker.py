@@ -18,7 +18,8 @@ from typing import ClassVar, Protocol, TextIO
 class Peer(Protocol):
     """One library, used as its documentation shows; made from the directory in which `build` left its files.
 
-    packages: the distributions whose versions belong in the report; one that is not installed makes the peer absent.
+    packages: the distributions whose versions belong in the report, "a|b" for either of two; one that is not installed
+    makes the peer absent.
     """
 
     packages: ClassVar[tuple[str, ...]]
@@ -40,6 +41,7 @@ class Peer(Protocol):
 def main(peer: type[Peer]) -> None:
     """Carry out the command line described above; a missing library is said as `{"absent": …}`, with exit status 0."""
     home, mode, *rest = Path(sys.argv[1]), *sys.argv[2:]
+    operators = _operators(home, build=mode == "--build") if "torchvision" in peer.packages else None
     # Whatever the libraries print goes to the error stream, so that the answers stay alone on the standard output.
     with os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1) as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -49,15 +51,49 @@ def main(peer: type[Peer]) -> None:
             print(peer(home).classify(Path(rest[0]).read_bytes()), file=answers)
         else:
             _serve(peer(home), answers)
+    del operators
+
+
+def _operators(home: Path, *, build: bool) -> object:
+    """torchvision's own operators, declared where its wheel's do not load (that for CUDA beside torch's CPU build).
+
+    Its import fails without them; no network that classifies needs them. The build finds out, so that a cold start does
+    not pay for the failed import.
+    """
+    missing = home / "declare-operators"
+    if build and not missing.exists():
+        try:
+            import torchvision  # noqa: F401
+        except RuntimeError:
+            missing.touch()
+        except ImportError:
+            return None
+    if not missing.exists():
+        return None
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return library  # torch forgets an operator with the object that defined it
 
 
 def _build(peer: type[Peer], home: Path) -> dict[str, object]:
-    try:
-        versions = {name: metadata.version(name) for name in peer.packages}
-    except metadata.PackageNotFoundError as error:
-        return {"absent": str(error)}
+    versions = {}
+    for names in peer.packages:
+        found = {name: version for name in names.split("|") if (version := _version(name))}
+        if not found:
+            return {"absent": f"{names.replace('|', ' or ')} is not installed"}
+        versions |= found
     peer.build(home)
     return {"versions": versions}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _serve(peer: Peer, answers: TextIO) -> None:
