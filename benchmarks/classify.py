@@ -19,6 +19,8 @@ from report import Figures, machine, render, render_search
 
 HERE = Path(__file__).resolve().parent
 PICTURES = ("small", "large", "detailed")
+# Installed libraries have their bytecode on disk; so shall an editable checkout, whatever the caller's shell says.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 SPIN = "while True: pass"
 PHOTOGRAPHS = ("../../shared/assets/photos/dog.jpg", "../examples/rocket.jpg")
 
@@ -55,7 +57,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=os.environ | way.environment,
+            env=ENVIRONMENT | way.environment,
             text=True,
         )
 
@@ -130,7 +132,7 @@ def _command(way: Way, python: str, home: Path, *rest: str) -> list[str]:
 def _build(way: Way, python: str, home: Path, figures: Figures) -> None:
     done = subprocess.run(
         _command(way, python, home, "--build"),
-        env=os.environ | way.environment,
+        env=ENVIRONMENT | way.environment,
         capture_output=True,
         text=True,
         check=False,
@@ -178,7 +180,7 @@ def _cold_starts(children: Mapping[str, tuple[Way, str]], home: Path, figures: d
                 command = [str(Path(python).parent / "eyespot"), "classify", picture, "--model", str(bundle)]
             start = time.perf_counter()
             process = subprocess.Popen(
-                command, env=os.environ | way.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                command, env=ENVIRONMENT | way.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )
             assert process.stdout is not None
             label = process.stdout.readline()

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ LABEL_SETS: Mapping[str, str] = {
 }
 
 
+_HERE = Path(__file__).parent
 HUB = "https://huggingface.co"
 
 
@@ -87,18 +87,35 @@ class Published:
         return (self.published_at or self.file or "").rsplit("/", 1)[-1]
 
 
+class _Cards(Mapping[str, Published]):
+    """Cards by name, each made when it is first asked for: to open one model needs one of hundreds."""
+
+    def __init__(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        self._entries = entries
+        self._cards: dict[str, Published] = {}
+
+    def __getitem__(self, name: str) -> Published:
+        if name not in self._cards:
+            self._cards[name] = _published(self._entries[name])
+        return self._cards[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
 @cache
 def published() -> Mapping[str, Published]:
     """All published cards by name."""
-    found: dict[str, Published] = {}
-    for file in sorted((resources.files("eyespot.bundle") / "index").iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".json"):
-            for entry in json.loads(file.read_text(encoding="utf-8")):
-                card = _published(entry)
-                if card.name in found:
-                    raise BundleError(f"index/{file.name}: two published cards are called {card.name}")
-                found[card.name] = card
-    return found
+    found: dict[str, Mapping[str, Any]] = {}
+    for file in sorted((_HERE / "index").glob("*.json")):
+        for entry in json.loads(file.read_text(encoding="utf-8")):
+            if entry["name"] in found:
+                raise BundleError(f"index/{file.name}: two published cards are called {entry['name']}")
+            found[entry["name"]] = entry
+    return _Cards(found)
 
 
 def by_sha256(digest: str) -> Published | None:
@@ -110,7 +127,7 @@ def by_sha256(digest: str) -> Published | None:
 
 def label_set(name: str, *, background: bool = False) -> Labels:
     """One of the label sets that ship with eyespot (``LABEL_SETS``)."""
-    text = (resources.files("eyespot.bundle") / "labels" / f"{name}.txt").read_text(encoding="utf-8")
+    text = (_HERE / "labels" / f"{name}.txt").read_text(encoding="utf-8")
     return Labels.from_text(text, source=LABEL_SETS[name], background=background)
 
 

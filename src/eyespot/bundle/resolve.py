@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,6 +116,8 @@ def download_place(card: Published) -> Path:
 
 def _from_published(card: Published, errand: Errand, *, int8: bool = False) -> Bundle:
     """The cached bundle, else one made now; a damaged one is made again. Two processes do not make it twice."""
+    import shutil
+
     from eyespot.bundle.lock import held
 
     place = made_place(card, int8=int8)

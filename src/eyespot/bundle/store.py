@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +152,9 @@ def write(
 
     Raises UsageError when something that is not a bundle, or (without ``replace``) anything at all, is in its place.
     """
+    import shutil
+    import tempfile
+
     import numpy as np
     from safetensors.numpy import save
 
@@ -218,6 +219,9 @@ def _compact(tensor: NDArray[Any]) -> NDArray[Any]:
 
 def put_in_place(staging: Path, path: Path, *, replace: bool) -> None:
     """Renames a whole bundle to where it belongs, over an older one if ``replace``."""
+    import shutil
+    import tempfile
+
     try:
         staging.rename(path)
     except OSError:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +92,8 @@ class SearchingSession(ClosingSession):
             self._times[chosen].append(seconds)
             if self._trial or min(map(len, self._times)) <= PAIRS:
                 return
-            took = [median(times[1:]) for times in self._times]  # the first call of each warms its memory up
+            # Medians; the first call of each warms its memory up.
+            took = [sorted(times[1:])[(len(times) - 1) // 2] for times in self._times]
             other = 1 - self._used
             if took[other] < BETTER * took[self._used]:
                 self._used = other
