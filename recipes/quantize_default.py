@@ -18,7 +18,7 @@ from eyespot.accuracy.paired import paired
 from eyespot.bundle.published import published
 from eyespot.bundle.resolve import open_bundle
 from eyespot.image.prepare import decode_and_prepare
-from eyespot.lower.int8.fit import VNNI, Fitter, Recipe
+from eyespot.lower.int8.fit import Fitter, Recipe
 from eyespot.lower.int8.params import QuantizationParams
 from eyespot.lower.int8.plan import make_ready
 from eyespot.lower.int8.ranges import WHOLE
@@ -43,7 +43,7 @@ def main() -> None:
     prepared = make_ready(bundle.card.graph, bundle.weights(), bundle.card.preprocess)
     fitter = Fitter(prepared, gather(prepared, pixels[:first]))
     recipes = [
-        Recipe(method, corrected=corrected, floats=frozenset(asked.float_layers), limit=VNNI)
+        Recipe(method, corrected=corrected, floats=frozenset(asked.float_layers))
         for method in WHOLE
         for corrected in (False, True)
     ]
@@ -53,7 +53,7 @@ def main() -> None:
         found.append(divergence(before[first:second], after))
         print(f"{recipe.method:12s} corrected {recipe.corrected!s:6s} divergence {found[-1]:.5f}", flush=True)
     recipe = recipes[int(np.argmin(found))]
-    params = QuantizationParams.of(prepared, fitter.fit(recipe), recipe.limit)
+    params = QuantizationParams.of(prepared, fitter.fit(recipe))
     network = params.apply(prepared)
     after = logits_of(probe_quantized(network, prepared.preprocess), pixels[second:])
     lost = paired(before[second:].argmax(1), after.argmax(1), targets[second:])

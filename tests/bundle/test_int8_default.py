@@ -12,7 +12,7 @@ from eyespot.bundle import resolve
 from eyespot.bundle.published import installed_file, published
 from eyespot.bundle.resolve import is_here, known_names, open_bundle, open_default, quantization_file
 from eyespot.errors import UnknownName, UsageError, WeightsError
-from eyespot.lower.int8.fit import VNNI, Fitter, Recipe
+from eyespot.lower.int8.fit import Fitter, Recipe
 from eyespot.lower.int8.params import QuantizationParams, digest_of
 from eyespot.lower.int8.plan import make_ready
 from eyespot.run.answers import check_logits
@@ -43,7 +43,7 @@ def fitted(tmp_path_factory):
 
 def test_parameters_and_float_weights_give_the_network_again(fitted):
     prepared, network = fitted
-    params = QuantizationParams.of(prepared, network, VNNI)
+    params = QuantizationParams.of(prepared, network)
     data = params.to_bytes({"model": "x"})
     read, facts = QuantizationParams.from_bytes(data)
     assert facts == {"model": "x"}
@@ -53,7 +53,7 @@ def test_parameters_and_float_weights_give_the_network_again(fitted):
 
 def test_other_weights_are_refused(fitted):
     prepared, network = fitted
-    params = QuantizationParams.of(prepared, network, VNNI)
+    params = QuantizationParams.of(prepared, network)
     name = f"{params.layers[3]}.weight"
     weights = {**prepared.weights, name: prepared.weights[name] * np.float32(1.02)}
     with pytest.raises(WeightsError, match="these weights give other integers"):
@@ -65,7 +65,7 @@ def test_weights_that_were_not_rounded_to_the_nearest_cannot_be_published(fitted
     name = f"{network.int8_layers()[0]}.weight"
     tensors = {**network.tensors, name: network.tensors[name][::-1].copy()}
     with pytest.raises(WeightsError, match="not rounded to the nearest"):
-        QuantizationParams.of(prepared, type(network)(network.graph, network.grids, tensors), VNNI)
+        QuantizationParams.of(prepared, type(network)(network.graph, network.grids, tensors))
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 100, (8).to_bytes(8, "little") + b"{}      "])

@@ -9,7 +9,7 @@ import pytest
 from eyespot.bundle.build import normalise
 from eyespot.core.pixels import torchvision_preprocess
 from eyespot.core.sketch import Sketch
-from eyespot.lower.int8.fit import NO_VNNI, VNNI, Fitter, Recipe
+from eyespot.lower.int8.fit import Fitter, Recipe
 from eyespot.lower.int8.plan import make_ready
 from eyespot.lower.int8.quantized import Grid
 from eyespot.lower.int8.run import run_quantized
@@ -45,7 +45,7 @@ def test_torch_answers_as_the_integers_do(architecture):
     x = normalise(shown[:4], network.preprocess)
     expected = run_quantized(small, x)[network.graph.outputs[0]]
     with torch.no_grad():
-        answers = aware.Student(network, small, VNNI)(torch.from_numpy(x)).numpy()
+        answers = aware.Student(network, small)(torch.from_numpy(x)).numpy()
     assert relative_error(answers, expected) < QUANTIZED_LOGITS
     exact = run(network.graph, network.weights, x)[network.graph.outputs[0]]
     assert relative_error(exact, expected) > relative_error(answers, expected)
@@ -64,29 +64,27 @@ def test_a_damaged_network_learns_to_answer_as_float_does_again():
     for layer in small.int8_layers():
         weight = tensors[f"{layer}.weight"]
         moved = weight + rng.integers(-20, 21, weight.shape)
-        tensors[f"{layer}.weight"] = np.clip(moved, -VNNI, VNNI).astype(np.int8)
+        tensors[f"{layer}.weight"] = np.clip(moved, -127, 127).astype(np.int8)
     damaged = replace(small, tensors=tensors)
     steps: list[int] = []
-    tuned = aware.fine_tune(network, damaged, shown[:16], limit=VNNI, steps=40, step=steps.append)
+    tuned = aware.fine_tune(network, damaged, shown[:16], steps=40, step=steps.append)
     assert steps == list(range(1, 41))
     x = normalise(shown[16:], network.preprocess)
     exact = run(network.graph, network.weights, x)["classifier"]
     was, now = (divergence(exact, run_quantized(each, x)["classifier"]) for each in (damaged, tuned))
     assert now < 0.5 * was
     assert (tuned.grids, tuned.float_layers()) == (small.grids, small.float_layers())
-    again = aware.fine_tune(network, damaged, shown[:16], limit=VNNI, steps=40)
+    again = aware.fine_tune(network, damaged, shown[:16], steps=40)
     assert all(np.array_equal(tensor, again.tensors[name]) for name, tensor in tuned.tensors.items())
 
 
-def test_without_a_step_nothing_changes_and_seven_bits_stay_seven():
+def test_without_a_step_nothing_changes():
     network, shown = ready("mobilenet_v2_0.35"), pictures(8, 32)
-    small = Fitter(network, evidence(network, shown[:4])).fit(Recipe("minmax", corrected=True, limit=NO_VNNI))
-    same = aware.fine_tune(network, small, shown, limit=NO_VNNI, steps=0)
+    small = Fitter(network, evidence(network, shown[:4])).fit(Recipe("minmax", corrected=True))
+    same = aware.fine_tune(network, small, shown, steps=0)
     for name, tensor in small.tensors.items():
         most = 1 if name.endswith(".bias") else 0  # through float32 and back
         assert np.abs(same.tensors[name].astype(np.float64) - tensor).max() <= most, name
-    tuned = aware.fine_tune(network, small, shown, limit=NO_VNNI, steps=5)
-    assert max(int(np.abs(tuned.tensors[f"{n}.weight"]).max()) for n in tuned.int8_layers()) == NO_VNNI
 
 
 def test_what_lies_outside_a_grid_has_no_gradient():

@@ -96,6 +96,14 @@ def test_the_refusal_names_what_the_processor_lacks(small, cache, monkeypatch):
         open_session(Wrong(small.path, small.card, small.labels))
 
 
+def test_openvino_is_refused_where_its_sums_overflow(parent, small, monkeypatch):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    monkeypatch.setattr(first_use, "saturates", lambda: True)
+    with pytest.raises(RuntimeFailure, match="wrong on OpenVINO here: this processor has no VNNI"):
+        open_session(small, runtime="openvino")
+    open_session(parent, runtime="openvino").close()
+
+
 def test_everything_that_serves_goes_through_it(small, tmp_path, cache, comparisons, monkeypatch):
     with load(small.path) as model:
         assert len(comparisons) == 1
@@ -144,11 +152,14 @@ def test_another_bundle_is_another_comparison(small, tmp_path, cache, comparison
     assert len(comparisons) == 2
 
 
-def test_processors_are_told_apart_by_what_they_can_do(tmp_path):
-    text = "processor\t: {}\nmodel name\t: Some Xeon\nflags\t\t: fpu avx2 {}\ncpu MHz\t: {}\n\n"
-    files = [tmp_path / str(number) for number in range(3)]
-    for file, more, clock in zip(files, ("", "avx512_vnni", ""), ("1000", "1000", "2500"), strict=True):
-        file.write_text(text.format(0, more, clock) + text.format(1, more, clock))
-    one, two, three = (first_use._processor(file) for file in files)
+def test_processors_are_told_apart_by_what_they_can_do(monkeypatch):
+    def processor(**fields):
+        monkeypatch.setattr(first_use, "cpu_fields", lambda: fields)
+        return first_use._processor()
+
+    one, two, three = (
+        processor(flags=flags, **{"model name": "Some Xeon", "cpu mhz": clock})
+        for flags, clock in (("avx2", "1000"), ("avx2 avx512_vnni", "1000"), ("avx2", "2500"))
+    )
     assert one == three != two
-    assert first_use._processor(tmp_path / "absent")
+    assert processor()  # no /proc

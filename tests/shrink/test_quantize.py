@@ -111,19 +111,19 @@ def test_a_fine_tune_is_the_last_step_and_judged_on_pictures_that_it_did_not_see
     shown, calibration = Shown(pictures(50, 32, seed=1), np.zeros(50, np.int64)), pictures(16, 32)
     asked = []
 
-    def nothing(ready, network, seen, *, limit, step):
-        asked.append((len(seen), limit))
+    def nothing(ready, network, seen, *, step):
+        asked.append(len(seen))
         step(7)
         return network
 
     said = []
     ladder = climb(bundle, calibration, shown, limits=NOTHING, tune=nothing, say=said.append)
-    assert asked == [(12, 127)]
+    assert asked == [12]
     assert "fine-tune, step 7" in said
     last = ladder.steps[-1]
     assert (last.name, last.kept, last.found) == ("quantisation-aware fine-tune", False, None)  # no nearer
 
-    def perfect(ready, network, seen, *, limit, step):
+    def perfect(ready, network, seen, *, step):
         return Quantized(ready.graph, {}, ready.weights)
 
     ladder = climb(bundle, calibration, shown, limits=NOTHING, tune=perfect)

@@ -62,7 +62,6 @@ _LISTED = 8  # of the noisiest layers
     type=click.IntRange(0),
     help="Steps of the last resort, a training that knows of the rounding (needs torch); 0: none.",
 )
-@click.option("--any-processor", is_flag=True, help="Weights in 7 bits: right on processors without VNNI too.")
 @click.option("--integers-only", is_flag=True, help="No layer stays in float32, as a microcontroller needs.")
 @click.option("--slower", is_flag=True, help="Write it even if it is slower than float32 on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
@@ -77,7 +76,6 @@ def command(
     calibrate: int,
     evaluate: int,
     fine_tune: int,
-    any_processor: bool,
     integers_only: bool,
     slower: bool,
     as_json: bool,
@@ -99,7 +97,7 @@ def command(
 
     opened = open_bundle(bundle)
     limits = Limits(max_drop / 100, min_agreement / 100)
-    wish = Wish(precision, limits, calibrate, evaluate, any_processor, slower, integers_only)
+    wish = Wish(precision, limits, calibrate, evaluate, slower, integers_only)
     place = out or bundle_directory(name_of(opened.card.name, precision))
     tune, untuned = tuner(fine_tune)
     labelled = examples(data, opened.labels)
@@ -133,12 +131,12 @@ def tuner(steps: int) -> tuple[Tune | None, str]:
         return None, "it needs torch; run: pip install 'eyespot[train]'"
 
     def tune(
-        ready: Ready, network: Quantized, pictures: NDArray[np.uint8], *, limit: int, step: Callable[[int], None]
+        ready: Ready, network: Quantized, pictures: NDArray[np.uint8], *, step: Callable[[int], None]
     ) -> Quantized:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as for `eyespot train`, and for its reason
         from eyespot.learn.quantize_aware import fine_tune
 
-        return fine_tune(ready, network, pictures, limit=limit, steps=steps, step=step)
+        return fine_tune(ready, network, pictures, steps=steps, step=step)
 
     return tune, ""
 

@@ -259,12 +259,16 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "onnx", "ONNX Runtime", "model.onnx", to_onnx, quantized_to_onnx, _open_onnx, ("onnx.txt", "example.py"),
         inside=_inside_onnx, stores=_STORED,
+        notes=("in 8 bits on x86 without VNNI a session needs session.x64quantprecision=1, as example.py sets it",),
     ),
     Format(
         "openvino", "OpenVINO", "model.xml", _to_openvino, _quantized_to_openvino, _open_openvino,
         ("openvino.txt", "example.py"), inside=_inside_openvino, extra="openvino", module="openvino", stores=_STORED,
         budgets=(FLOAT32, _OPENVINO_INT8),
-        notes=("model.xml and model.bin were made by OpenVINO's own converter from eyespot's ONNX file",),
+        notes=(
+            "model.xml and model.bin were made by OpenVINO's own converter from eyespot's ONNX file",
+            "in 8 bits on x86 it needs a processor with VNNI: without, OpenVINO's sums of products overflow",
+        ),
     ),
     Format(
         "ncnn", "ncnn", "model.param", to_ncnn, quantized_to_ncnn, _open_ncnn, ("ncnn.txt", "example.py"),

@@ -22,6 +22,7 @@ from eyespot.lower.int8.run import run_quantized
 from eyespot.lower.numpy_ops import Array
 from eyespot.lower.reparam import reparam
 from eyespot.measure.turns import plan, take_turns, warm_up
+from eyespot.run.first_use import refuse_overflow
 from eyespot.run.open import open_session
 from eyespot.run.session import Session
 
@@ -95,6 +96,7 @@ def prove(
     the first layer where the two part, when the runtime shows its tensors.
     """
     assert format.open is not None  # noqa: S101 - the caller asks for what runs here
+    refuse_overflow(bundle, runtime=format.name)
     goldens = bundle.goldens()
     pixels = goldens.pixels if shown is None else np.concatenate([goldens.pixels, shown.pixels])
     with ExitStack() as stack:
@@ -157,7 +159,7 @@ def _source_answers(bundle: Bundle, session: Session, pixels: Pixels, say: Calla
     if why := _why_not(INT8, errors, 1.0, None):
         raise ExportError(
             f"{bundle.card.name} itself is not, on ONNX Runtime on this processor, what its integers mean: {why}; pass "
-            f"fewer than {_MEANT} pictures, or quantize it with --any-processor"
+            f"{_MEANT} pictures at the most, or export it on another machine"
         )
     return [known, answers[_MEANT:]]
 

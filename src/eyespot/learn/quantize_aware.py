@@ -1,6 +1,6 @@
 """A short fine-tune of a network in 8 bits: integers and biases learn to answer as the float network does.
 
-    tuned = fine_tune(ready, network, pictures, limit=127, steps=300)    # a Quantized, on the same grids
+    tuned = fine_tune(ready, network, pictures, steps=300)    # a Quantized, on the same grids
 
 Rounding is computed forwards and passed over backwards (the straight-through estimator: Bengio et al. 2013, 1308.3432;
 for whole networks Jacob et al. 2018, 1712.05877). The teacher is the float network itself, so no labels are needed.
@@ -25,7 +25,7 @@ from eyespot.learn.module import Layer, Network
 from eyespot.learn.optim import rate
 from eyespot.learn.threads import torch_threads
 from eyespot.lower.int8.plan import Ready
-from eyespot.lower.int8.quantized import LEVELS, Grid, Quantized, column
+from eyespot.lower.int8.quantized import LARGEST_WEIGHT, LEVELS, Grid, Quantized, column
 
 Pixels = NDArray[np.uint8]
 STEPS = 300  # of one batch each
@@ -46,18 +46,17 @@ def fine_tune(
     network: Quantized,
     pictures: Pixels,
     *,
-    limit: int,
     steps: int = STEPS,
     seed: int = 0,
     step: Callable[[int], None] = lambda _: None,
 ) -> Quantized:
     """The network with integers and biases that answer more like ``ready``'s float network on these pictures.
 
-    pictures: uint8 (n, height, width, 3), prepared; shifted and mirrored copies of them are learned from. limit: the
-    largest magnitude of a weight. Grids, scales and what stays in float are the same. ``step`` is called with the
-    number of steps done. The same arguments give the same network on the same machine.
+    pictures: uint8 (n, height, width, 3), prepared; shifted and mirrored copies of them are learned from. Grids,
+    scales and what stays in float are the same. ``step`` is called with the number of steps done. The same
+    arguments give the same network on the same machine.
     """
-    student = Student(ready, network, limit)
+    student = Student(ready, network)
     teacher = Network(ready.graph).eval().requires_grad_(requires_grad=False)
     teacher.load_weights(ready.weights)
     output = ready.graph.outputs[0]
@@ -86,8 +85,8 @@ def fine_tune(
 class Student:
     """A quantized network as torch sees it: its weights in steps and its biases are free, its grids are not."""
 
-    def __init__(self, ready: Ready, network: Quantized, limit: int) -> None:
-        self._network, self._limit = network, limit
+    def __init__(self, ready: Ready, network: Quantized) -> None:
+        self._network = network
         self._fixed = {name: torch.from_numpy(value) for name, value in network.float_weights().items()}
         self.weights: dict[str, nn.Parameter] = {}
         self.biases: dict[str, nn.Parameter] = {}
@@ -117,7 +116,7 @@ class Student:
             x = on_grid(x, self._network.grids[INPUT])
         tensors = dict(self._fixed)
         for layer, weight in self.weights.items():
-            inside = weight.clamp(-self._limit, self._limit)
+            inside = weight.clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT)
             tensors[f"{layer}.weight"] = _passed_over(inside, inside.round()) * self._scales[layer]
             tensors[f"{layer}.bias"] = self._bias(layer)
         outputs: dict[str, Tensor] = functional_call(self._module, tensors, (x,))
@@ -128,7 +127,7 @@ class Student:
         """The network with what was learned."""
         tensors = dict(self._network.tensors)
         for layer, weight in self.weights.items():
-            integers = weight.round().clamp(-self._limit, self._limit)
+            integers = weight.round().clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT)
             tensors[f"{layer}.weight"] = integers.numpy().astype(np.int8)
             steps = self._bias(layer).numpy().astype(np.float64) / self._network.bias_scale(layer)
             tensors[f"{layer}.bias"] = np.clip(np.rint(steps), -_MOST, _MOST).astype(np.int32)

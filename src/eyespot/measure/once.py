@@ -14,9 +14,9 @@ def main(bundle: str, runtime: str, threads: str, picture: str) -> None:
         import numpy as np
 
         from eyespot.bundle.store import read
-        from eyespot.run.open import open_session
+        from eyespot.run.open import open_unchecked
 
-        with open_session(read(bundle), runtime=runtime, threads=int(threads)) as session:
+        with open_unchecked(read(bundle), runtime=runtime, threads=int(threads)) as session:
             print(int(session.run(np.load(picture))[0].argmax()), flush=True)
     else:
         from eyespot.run.predict import load

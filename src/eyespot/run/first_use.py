@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import platform
 from importlib import import_module
-from pathlib import Path
 
 from eyespot.bundle.cache import cache_directory
 from eyespot.bundle.store import GOLDENS, MODEL, Bundle
+from eyespot.core.processor import cpu_fields
 from eyespot.errors import RuntimeFailure
 from eyespot.run.answers import check_logits
 from eyespot.run.ort import saturates
 from eyespot.run.session import Session
 
-_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU variant", "CPU part")
+# What kernels are chosen by, as /proc/cpuinfo names it on x86 and on Arm.
+_FIELDS = ("model name", "flags", "features", "cpu implementer", "cpu variant", "cpu part")
 
 
 def check_first_use(bundle: Bundle, session: Session, *, runtime: str) -> None:
@@ -38,7 +39,7 @@ def check_first_use(bundle: Bundle, session: Session, *, runtime: str) -> None:
     if not check.passed:
         parent = bundle.card.parent or "it was made of"
         other = "--runtime onnxruntime" if runtime != "onnxruntime" else f"another version of it or the bundle {parent}"
-        lack = "; this processor has no VNNI and adds products in 16 bits" if saturates() else ""
+        lack = "; this processor has no VNNI, so products may have been added in 16 bits" if saturates() else ""
         raise RuntimeFailure(
             f"{bundle.card.name} in 8 bits is wrong on {runtime} {_version(runtime)} here: logits {check.found}{lack}; "
             f"use {other}"
@@ -48,6 +49,19 @@ def check_first_use(bundle: Bundle, session: Session, *, runtime: str) -> None:
         mark.touch()
     except OSError:
         pass
+
+
+def refuse_overflow(bundle: Bundle, *, runtime: str) -> None:
+    """RuntimeFailure for a bundle in int8 on a runtime whose sums overflow on this processor: OpenVINO without VNNI.
+
+    It cannot be told to do otherwise. (EfficientNet-Lite0 on 100 images: up to 0.17 of the logits' range, 93 % of the
+    labels. LiteRT and ncnn give the same values with and without VNNI, bit for bit.)
+    """
+    if bundle.card.precision == "int8" and runtime == "openvino" and saturates():
+        raise RuntimeFailure(
+            f"{bundle.card.name} in 8 bits would be wrong on OpenVINO here: this processor has no VNNI, and OpenVINO's "
+            "sums of products overflow 16 bits without; use ONNX Runtime, or a processor with VNNI"
+        )
 
 
 def _key(bundle: Bundle, runtime: str) -> str:
@@ -60,12 +74,6 @@ def _version(runtime: str) -> str:
     return str(import_module(runtime).__version__)  # a runtime is called as its module is
 
 
-def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """What kernels are chosen by: the first processor's name and instructions."""
-    try:
-        with cpuinfo.open(encoding="utf-8", errors="replace") as file:
-            lines = file.read(1 << 14).partition("\n\n")[0].splitlines()
-    except OSError:
-        lines = []
-    facts = [line for line in lines if line.partition(":")[0].strip() in _FIELDS]
-    return "\n".join(facts) or f"{platform.machine()} {platform.processor()}"
+def _processor() -> str:
+    fields = cpu_fields()
+    return "\n".join(fields.get(name, "") for name in _FIELDS) if fields else platform.processor() or platform.machine()

@@ -38,6 +38,10 @@ def open_session(bundle: Bundle, *, runtime: str = "onnxruntime", threads: int |
 
 def open_unchecked(bundle: Bundle, *, runtime: str = "onnxruntime", threads: int | None = None) -> Session:
     """A session as ``open_session`` opens it, whatever it answers: for those who compare the answers themselves."""
+    if runtime == "openvino":
+        from eyespot.run.first_use import refuse_overflow
+
+        refuse_overflow(bundle, runtime=runtime)
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads cannot run anything; pass 1 or more")
     if runtime == "reference":

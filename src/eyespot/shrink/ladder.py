@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from eyespot.accuracy.paired import Paired, paired
 from eyespot.bundle.store import Bundle
-from eyespot.lower.int8.fit import VNNI, Fitter, Recipe, equalize, layer_before
+from eyespot.lower.int8.fit import Fitter, Recipe, equalize, layer_before
 from eyespot.lower.int8.plan import Ready, make_ready
 from eyespot.lower.int8.quantized import Quantized
 from eyespot.lower.int8.ranges import METHODS, WHOLE
@@ -92,11 +92,11 @@ class Ladder:
 class Tune(Protocol):
     """What fine-tunes a quantized network on pictures so that it answers as ``ready`` does: the torch tower's part.
 
-    limit: the largest magnitude of a weight. step: to be called with the number of steps done.
+    step: to be called with the number of steps done.
     """
 
     def __call__(
-        self, ready: Ready, network: Quantized, pictures: Pixels, *, limit: int, step: Callable[[int], None]
+        self, ready: Ready, network: Quantized, pictures: Pixels, *, step: Callable[[int], None]
     ) -> Quantized: ...
 
 
@@ -124,17 +124,15 @@ def climb(
     evaluation: Shown,
     *,
     limits: Limits = Limits(),
-    limit: int = VNNI,
     tune: Tune | None = None,
     integers: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Ladder:
     """Quantizes a float bundle's network; ``say`` is told what is tried.
 
-    limit: the largest magnitude of a weight (``fit.NO_VNNI`` for processors that add products in 16 bits). tune: the
-    last step; None leaves it out. integers: no layer is left in float.
+    tune: the last step; None leaves it out. integers: no layer is left in float.
     """
-    climber = _Climber(bundle, calibration, evaluation, limits, limit, tune, say)
+    climber = _Climber(bundle, calibration, evaluation, limits, tune, say)
     ways = (climber.correct, climber.equalize, climber.leave_float, climber.round, climber.each_range, climber.tune)
     return climber.climb([way for way in ways if not (integers and way == climber.leave_float)])
 
@@ -146,12 +144,11 @@ class _Climber:
         calibration: Pixels,
         evaluation: Shown,
         limits: Limits,
-        limit: int,
         tune: Tune | None,
         say: Callable[[str], None],
     ) -> None:
         self._calibration, self._evaluation = calibration, evaluation
-        self._limits, self._limit, self._tuner, self._say = limits, limit, tune, say
+        self._limits, self._tuner, self._say = limits, tune, say
         with_float = Probe(bundle.model.read_bytes())
         self._float = logits_of(with_float, evaluation.pixels)
         self._float_calibration = logits_of(with_float, calibration)
@@ -175,7 +172,7 @@ class _Climber:
         return self._best is not None and self._best.held
 
     def _ranges(self) -> Recipe:
-        recipes = [Recipe(method, limit=self._limit) for method in WHOLE]
+        recipes = [Recipe(method) for method in WHOLE]
         found = [self._divergence(self._fitter.fit(recipe)) for recipe in recipes]
         best = int(np.argmin(found))
         network = self._fitter.fit(recipes[best])
@@ -227,7 +224,7 @@ class _Climber:
         def step(done: int) -> None:
             self._say(f"fine-tune, step {done}")
 
-        after = self._tuner(ready, before, self._calibration[:count], limit=self._limit, step=step)
+        after = self._tuner(ready, before, self._calibration[:count], step=step)
         answers = (logits_of(probe_quantized(n, ready.preprocess), self._calibration) for n in (before, after))
         was, now = (divergence(self._float_calibration[count:], each[count:]) for each in answers)
         self._record("quantisation-aware fine-tune", after, self._fitter, recipe, now, kept=now < was, tuned=True)

@@ -19,7 +19,7 @@ from eyespot.bundle.store import Bundle, check_free
 from eyespot.core.card import Metric
 from eyespot.errors import PictureError, UsageError
 from eyespot.image.prepare import decode_and_prepare
-from eyespot.lower.int8.fit import NO_VNNI, VNNI, store
+from eyespot.lower.int8.fit import store
 from eyespot.lower.int8.plan import Ready, make_ready
 from eyespot.lower.int8.quantized import Quantized
 from eyespot.lower.int8.to_onnx import quantized_to_onnx
@@ -50,16 +50,15 @@ class Wish:
     """What is asked for.
 
     precision: 'int8'; 'int8-weights', 'float16' and 'bfloat16' only store so and compute in float32. calibrate,
-    evaluate: pictures of each kind, the second at the most. any_processor: weights in 7 bits, for processors without
-    VNNI or its like. slower: write an int8 bundle that is slower here than the float one. integers: leave no layer in
-    float, neither for accuracy nor for speed, as processors without floating point need.
+    evaluate: pictures of each kind, the second at the most. slower: write an int8 bundle that is slower here than
+    the float one. integers: leave no layer in float, neither for accuracy nor for speed, as processors without
+    floating point need.
     """
 
     precision: str = "int8"
     limits: Limits = _LIMITS
     calibrate: int = 100
     evaluate: int = 1000
-    any_processor: bool = False
     slower: bool = False
     integers: bool = False
 
@@ -214,9 +213,8 @@ def _integers(
     tune: Tune | None,
     say: Callable[[str], None],
 ) -> _Result:
-    limit = NO_VNNI if wish.any_processor else VNNI
     ladder: Ladder = climb(
-        bundle, calibration, evaluation, limits=wish.limits, limit=limit, tune=tune, integers=wish.integers, say=say
+        bundle, calibration, evaluation, limits=wish.limits, tune=tune, integers=wish.integers, say=say
     )
     if not wish.integers:
         ladder = leave_slow(bundle, ladder, calibration, evaluation, limits=wish.limits, say=say)

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from eyespot.core import ops
 from eyespot.core.graph import INPUT, Graph, Node
 from eyespot.lower.int8.plan import LAYERS, Ready, gridded
-from eyespot.lower.int8.quantized import LEVELS, Grid, Quantized, as_bfloat16, column
+from eyespot.lower.int8.quantized import LARGEST_WEIGHT, LEVELS, Grid, Quantized, as_bfloat16, column
 from eyespot.lower.int8.ranges import Method, Seen, choose_grids, sharing
 from eyespot.lower.int8.rounding import round_with_inputs
 from eyespot.lower.numpy_ops import Array, compute
 
-VNNI = 127  # the largest magnitude of a weight where sums of products go straight into 32 bits
-NO_VNNI = 64  # and where two products meet in 16 bits first: 2 · 255 · 64 stays inside (AVX2, plain AVX-512)
 LARGEST_BIAS = 1 << 30  # of a bias in its own steps, so that sums keep inside 32 bits
 _BEYOND = 1.25  # how much further than on calibration pictures a channel may reach after equalising
 _STRETCH = 64.0  # by how much a channel is stretched at the most
@@ -29,7 +27,7 @@ class Recipe:
     """How a network is quantized.
 
     method: of choosing ranges, but for the tensors in ``methods``. corrected: biases; rounded: weights by answers.
-    floats: layers that stay in float32. limit: the largest magnitude of a weight.
+    floats: layers that stay in float32.
     """
 
     method: Method = "minmax"
@@ -37,7 +35,6 @@ class Recipe:
     corrected: bool = False
     rounded: bool = False
     floats: frozenset[str] = frozenset()
-    limit: int = VNNI
 
 
 @dataclass(eq=False)
@@ -60,8 +57,8 @@ class Fitter:
         self.ready = ready
         self.evidence = evidence
         self._grids: dict[Method, dict[str, Grid]] = {}
-        self._weights: dict[tuple[str, bool, int], tuple[NDArray[np.int8], Array]] = {}
-        self._lost: dict[tuple[str, bool, int], NDArray[np.float64]] = {}
+        self._weights: dict[tuple[str, bool], tuple[NDArray[np.int8], Array]] = {}
+        self._lost: dict[tuple[str, bool], NDArray[np.float64]] = {}
 
     def fit(self, recipe: Recipe) -> Quantized:
         """The network in 8 bits. ``evidence.moments`` are needed for ``rounded`` only."""
@@ -101,8 +98,8 @@ class Fitter:
             self._lost[key] = _response(node, left.astype(np.float32), self.evidence.means[node.name])
         return self._lost[key]
 
-    def _key(self, node: Node, recipe: Recipe) -> tuple[str, bool, int]:
-        return node.name, recipe.rounded and node.name in self.evidence.moments, recipe.limit
+    def _key(self, node: Node, recipe: Recipe) -> tuple[str, bool]:
+        return node.name, recipe.rounded and node.name in self.evidence.moments
 
     def _integers(self, node: Node, recipe: Recipe) -> tuple[NDArray[np.int8], Array]:
         key = self._key(node, recipe)
@@ -112,8 +109,8 @@ class Fitter:
             # The narrowest grid that any recipe gives the input, so that the bias fits whatever the recipe.
             seen = self.evidence.seen[node.inputs[0]]
             step = max(seen.high - seen.low, 1e-6) / (4 * LEVELS)
-            scale = weight_scale(weight, np.abs(bias) / step, recipe.limit)
-            self._weights[key] = round_weights(weight, scale, recipe.limit, moments), scale
+            scale = weight_scale(weight, np.abs(bias) / step)
+            self._weights[key] = round_weights(weight, scale, moments), scale
         return self._weights[key]
 
 
@@ -124,9 +121,9 @@ def store(ready: Ready, dtype: str) -> Quantized:
         for parameter in ready.graph.parameters_of(node):
             tensor = ready.weights[parameter.name]
             if dtype == "int8" and parameter.name.endswith(".weight") and isinstance(node.op, LAYERS):
-                scale = weight_scale(tensor, np.zeros(len(tensor)), VNNI)
+                scale = weight_scale(tensor, np.zeros(len(tensor)))
                 tensors[f"{node.name}.weight_scale"] = scale
-                tensors[parameter.name] = round_weights(tensor, scale, VNNI, None)
+                tensors[parameter.name] = round_weights(tensor, scale)
             elif dtype == "bfloat16":
                 tensors[parameter.name] = as_bfloat16(tensor)
             else:
@@ -135,21 +132,19 @@ def store(ready: Ready, dtype: str) -> Quantized:
     return Quantized(ready.graph, {}, tensors)
 
 
-def weight_scale(weight: Array, bias: NDArray[np.floating], limit: int) -> Array:
-    """Per output channel: the largest weight at the limit; more where the bias, in steps of the input, won't fit."""
-    largest = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1) / limit, bias / LARGEST_BIAS)
+def weight_scale(weight: Array, bias: NDArray[np.floating]) -> Array:
+    """Per output channel: the largest weight at 127; more where the bias, in steps of the input, won't fit."""
+    largest = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1) / LARGEST_WEIGHT, bias / LARGEST_BIAS)
     scale: Array = np.maximum(largest, 1e-12).astype(np.float32)
     return scale
 
 
-def round_weights(
-    weight: Array, scale: Array, limit: int, moments: NDArray[np.float64] | None = None
-) -> NDArray[np.int8]:
+def round_weights(weight: Array, scale: Array, moments: NDArray[np.float64] | None = None) -> NDArray[np.int8]:
     """The integers of a weight, to the nearest; with ``moments``, so that the layer's answers stay the nearest."""
     steps = weight / scale.reshape(-1, *[1] * (weight.ndim - 1))
     if moments is not None:
-        return round_with_inputs(steps, moments, limit)
-    integers: NDArray[np.int8] = np.clip(np.rint(steps), -limit, limit).astype(np.int8)
+        return round_with_inputs(steps, moments)
+    integers: NDArray[np.int8] = np.clip(np.rint(steps), -LARGEST_WEIGHT, LARGEST_WEIGHT).astype(np.int8)
     return integers
 
 

@@ -29,18 +29,17 @@ class QuantizationParams:
     """The parameters of one quantized network.
 
     grids: scale and zero point by tensor. layers: those that compute in integers, in order of execution. corrections:
-    what is added to their biases, in steps of the bias, int32 of all their output channels one after the other. limit:
-    the largest magnitude of a weight. digest: sha256 of the network's tensors.
+    what is added to their biases, in steps of the bias, int32 of all their output channels one after the other.
+    digest: sha256 of the network's tensors.
     """
 
     grids: Mapping[str, Grid]
     layers: tuple[str, ...]
     corrections: NDArray[np.int32]
-    limit: int
     digest: str
 
     @classmethod
-    def of(cls, prepared: Ready, network: Quantized, limit: int) -> QuantizationParams:
+    def of(cls, prepared: Ready, network: Quantized) -> QuantizationParams:
         """Of a network that was made of ``prepared`` by rounding its weights to the nearest.
 
         ``apply`` gives that network, but for channels whose weights are so near zero that the bias alone sets their
@@ -48,7 +47,7 @@ class QuantizationParams:
         """
         layers = tuple(network.int8_layers())
         none = np.zeros(_channels(prepared, layers), np.int32)
-        plain = _quantize(prepared, network.grids, layers, none, limit)
+        plain = _quantize(prepared, network.grids, layers, none)
         parts = []
         for name in layers:
             same = plain.weight_scale(name) == network.weight_scale(name)
@@ -58,14 +57,14 @@ class QuantizationParams:
             before, after = (each.tensors[f"{name}.bias"].astype(np.int64) for each in (plain, network))
             parts.append(np.where(same, after - before, 0))
         corrections = np.concatenate([none[:0], *parts]).astype(np.int32)
-        made = _quantize(prepared, network.grids, layers, corrections, limit)
-        return cls(network.grids, layers, corrections, limit, digest_of(made))
+        made = _quantize(prepared, network.grids, layers, corrections)
+        return cls(network.grids, layers, corrections, digest_of(made))
 
     def apply(self, prepared: Ready) -> Quantized:
         """The quantized network of these float weights. WeightsError when they are not those it was made of."""
         if self.corrections.size != _channels(prepared, self.layers):
             raise WeightsError("the quantization parameters belong to another network; quantize it again")
-        network = _quantize(prepared, self.grids, self.layers, self.corrections, self.limit)
+        network = _quantize(prepared, self.grids, self.layers, self.corrections)
         if digest_of(network) != self.digest:
             raise WeightsError(
                 "these weights give other integers than the ones that were measured; quantize them again"
@@ -76,7 +75,7 @@ class QuantizationParams:
         """A safetensors file; ``metadata`` is kept beside the parameters."""
         from safetensors.numpy import save
 
-        facts = {"limit": self.limit, "digest": self.digest, "tensors": list(self.grids), "layers": list(self.layers)}
+        facts = {"digest": self.digest, "tensors": list(self.grids), "layers": list(self.layers)}
         tensors: dict[str, NDArray[Any]] = {
             "scale": np.array([grid.scale for grid in self.grids.values()], np.float32),
             "zero_point": np.array([grid.zero for grid in self.grids.values()], np.uint8),
@@ -96,7 +95,7 @@ class QuantizationParams:
             scales, zeros = tensors["scale"].tolist(), tensors["zero_point"].tolist()
             grids = {n: Grid(s, z) for n, s, z in zip(facts["tensors"], scales, zeros, strict=True)}
             corrections = tensors["corrections"].astype(np.int32)
-            return cls(grids, tuple(facts["layers"]), corrections, facts["limit"], facts["digest"]), metadata
+            return cls(grids, tuple(facts["layers"]), corrections, facts["digest"]), metadata
         except Exception as error:  # safetensors' errors have no common base below Exception
             raise WeightsError(f"the quantization parameters cannot be read: {error}; install eyespot again") from None
 
@@ -111,16 +110,16 @@ def digest_of(network: Quantized) -> str:
 
 
 def _quantize(
-    prepared: Ready, grids: Mapping[str, Grid], layers: tuple[str, ...], corrections: NDArray[np.int32], limit: int
+    prepared: Ready, grids: Mapping[str, Grid], layers: tuple[str, ...], corrections: NDArray[np.int32]
 ) -> Quantized:
     tensors: dict[str, NDArray[Any]] = dict(prepared.weights)
     at = 0
     for name in layers:
         weight, bias = (prepared.weights[f"{name}.{short}"] for short in ("weight", "bias"))
         step = np.float32(grids[prepared.graph.by_name[name].inputs[0]].scale)
-        scale = weight_scale(weight, np.abs(bias) / step, limit)
+        scale = weight_scale(weight, np.abs(bias) / step)
         rounded = np.rint(bias / (scale * step).astype(np.float64)) + corrections[at : at + len(bias)]
-        tensors[f"{name}.weight"], tensors[f"{name}.weight_scale"] = round_weights(weight, scale, limit), scale
+        tensors[f"{name}.weight"], tensors[f"{name}.weight_scale"] = round_weights(weight, scale), scale
         tensors[f"{name}.bias"] = np.clip(rounded, -LARGEST_BIAS, LARGEST_BIAS).astype(np.int32)
         at += len(bias)
     return Quantized(prepared.graph, grids, tensors)

@@ -23,6 +23,7 @@ from eyespot.lower.numpy_ops import Array
 
 Tensors = Mapping[str, NDArray[Any]]
 LEVELS = 255  # the highest of a uint8
+LARGEST_WEIGHT = 127  # magnitude of an int8 weight
 _GRID = ".grid"
 _SCALE = ".weight_scale"
 

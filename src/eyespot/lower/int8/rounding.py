@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from eyespot.core import ops
 from eyespot.core.graph import Node
+from eyespot.lower.int8.quantized import LARGEST_WEIGHT
 from eyespot.lower.numpy_ops import Array
 
 _DAMP = 0.01  # of the mean variance, added to all: directions that no picture showed must not run away
@@ -43,15 +44,15 @@ def _windows(op: ops.Conv2d, x: Array, rng: np.random.Generator) -> Array:
     return picked
 
 
-def round_with_inputs(steps: Array, moments: NDArray[np.float64], limit: int) -> NDArray[np.int8]:
-    """Weights in steps, (out, …), rounded to whole steps within ±limit."""
+def round_with_inputs(steps: Array, moments: NDArray[np.float64]) -> NDArray[np.int8]:
+    """Weights in steps, (out, …), rounded to whole steps within ±127."""
     groups = len(moments)
     rows = steps.reshape(groups, len(steps) // groups, -1).astype(np.float64)
-    out = np.stack([_round_group(w, h, limit) for w, h in zip(rows, moments, strict=True)])
+    out = np.stack([_round_group(w, h) for w, h in zip(rows, moments, strict=True)])
     return out.reshape(steps.shape).astype(np.int8)
 
 
-def _round_group(weight: NDArray[np.float64], moments: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
+def _round_group(weight: NDArray[np.float64], moments: NDArray[np.float64]) -> NDArray[np.float64]:
     """weight: (filters, k); moments: (k, k)."""
     k = weight.shape[1]
     damp = _DAMP * float(np.trace(moments)) / k + 1e-12
@@ -63,7 +64,7 @@ def _round_group(weight: NDArray[np.float64], moments: NDArray[np.float64], limi
         stop = min(start + _BLOCK, k)
         errors = np.empty((len(left), stop - start))
         for j in range(start, stop):
-            value = np.clip(np.rint(left[:, j]), -limit, limit)
+            value = np.clip(np.rint(left[:, j]), -LARGEST_WEIGHT, LARGEST_WEIGHT)
             rounded[:, order[j]] = value
             error = (left[:, j] - value) / upper[j, j]
             left[:, j:stop] -= np.outer(error, upper[j, j:stop])
