@@ -60,9 +60,9 @@ def test_names_that_keras_made_unique_are_the_layer_s(tmp_path):
 
 def test_a_network_within_a_network(tmp_path):
     inner = {"conv1/kernel:0": KERNEL, "conv2/kernel:0": KERNEL + 1}
-    tensors, size, _ = read(write(tmp_path / "m.h5", {"model_1": inner, "top": {"top/bias:0": np.ones(1)}}))
+    tensors, config, _ = read(write(tmp_path / "m.h5", {"model_1": inner, "top": {"top/bias:0": np.ones(1)}}))
     assert list(tensors) == ["conv1/kernel", "conv2/kernel", "top/bias"]
-    assert size is None
+    assert config is None
 
 
 def test_slashes_in_names_of_layers(tmp_path):
@@ -79,10 +79,12 @@ def test_a_list_of_names_too_long_for_one_attribute(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "config", ["{", "[]", '{"config": {"layers": []}}', "[" * 100_000, '{"config": {"layers": [3]}}']
+    "config", ["{", "[]", '{"config": {"layers": {}}}', "[" * 100_000, '{"config": {"layers": [3]}}']
 )
-def test_a_description_that_says_no_size(tmp_path, config):
-    assert read(write(tmp_path / "m.h5", {"a": {"a/kernel:0": KERNEL}}, config=config))[1] is None
+def test_a_description_that_is_damaged(tmp_path, config):
+    path = write(tmp_path / "m.h5", {"a": {"a/kernel:0": KERNEL}}, config=config)
+    with pytest.raises(WeightsError, match=r"m\.h5 is damaged: its model_config is no description of a model"):
+        read_checkpoint(path)
 
 
 def test_links_to_other_files(tmp_path):

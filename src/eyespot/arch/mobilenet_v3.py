@@ -91,12 +91,14 @@ def mobilenet_v3(
     padding: PaddingRule = "symmetric",
     eps: float = 1e-3,
     dropout: float = 0.2,
+    hidden: bool = True,
 ) -> Graph:
     """MobileNetV3 at a width and a depth multiplier.
 
     torchvision's weights as it stands; TensorFlow's with 'same' padding.
 
     minimalistic: the authors' variant for plain accelerators: 3×3 kernels, ReLU and no squeeze-excite throughout.
+    hidden: False leaves out the layer before the classifier, as where people replace the whole head by one layer.
     """
     table = pick(NETWORKS, network, "network")
     swish = RE if minimalistic else HS
@@ -119,8 +121,9 @@ def mobilenet_v3(
             s.tap(tap, x)
     x = conv_norm_act(s, "head", x, round_channels(6 * unscaled * width), Style(swish, eps))
     x = s.flatten("flatten", s.global_pool("pool", x))
-    with s.scope("hidden"):  # narrowed for no multiplier below one, like MobileNetV2's last convolution
-        x = s.act("act", s.linear("linear", x, round_channels(table.hidden * max(width, 1.0))), swish)
+    if hidden:
+        with s.scope("hidden"):  # narrowed for no multiplier below one, like MobileNetV2's last convolution
+            x = s.act("act", s.linear("linear", x, round_channels(table.hidden * max(width, 1.0))), swish)
     return s.graph(s.linear("classifier", s.dropout("dropout", x, dropout), classes))
 
 

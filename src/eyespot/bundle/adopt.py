@@ -114,7 +114,9 @@ def adopt(
         card=card,
         say=say,
     )
-    labels = request.labels or _labels(fitted, card)
+    if fitted.outputs == 1:
+        fitted = _two_classes(file, fitted, request)
+    labels = request.labels or _labels(fitted, card, say)
     architecture = fitted.architecture.rpartition(":")[2]  # of a network in a person's own file, its function's name
     name = name or f"{architecture}.{digest[:8]}"
     made = Card(
@@ -122,7 +124,7 @@ def adopt(
         architecture=architecture,
         arguments=fitted.arguments,
         graph=fitted.matched.graph,
-        preprocess=request.preprocess or _preprocess(file, fitted, request, card),
+        preprocess=request.preprocess or _preprocess(file, fitted, request, card, say),
         metrics=card.metrics if card else (),
         licence=request.licence or (card.licence if card else ""),
         source=card.source if card else f"the file {file.name}, sha256 {digest[:16]}…",
@@ -164,26 +166,45 @@ def _place(name: str) -> Path:
     return bundle_directory(name)
 
 
-def _labels(fitted: Fitted, card: Published | None) -> Labels:
+def _two_classes(file: Path, fitted: Fitted, request: Request) -> Fitted:
+    """One output is a probability where the file, or the caller by naming two classes, says so."""
+    if (fitted.keras is not None and fitted.keras.activation == "sigmoid") or len(request.labels or ()) == 2:
+        return fitted.with_two_outputs()
+    raise UsageError(
+        f"{file.name} has one output and does not say what it means; if it is the logit of a probability (a sigmoid "
+        "comes behind it), pass --labels with two classes, first the one of low probability"
+    )
+
+
+def _labels(fitted: Fitted, card: Published | None, say: Say) -> Labels:
     if card is not None:
         return label_set(card.labels, background=card.background)
-    outputs = fitted.matched.graph.shape(fitted.matched.graph.inference().outputs[0])[0]
-    if outputs in (1000, 1001):
-        return label_set("imagenet_1k", background=outputs == 1001)
-    if fitted.matched.scheme == "akamaster.resnet_cifar":
+    outputs = fitted.outputs
+    if fitted.matched.scheme == "akamaster.resnet_cifar" and outputs == 10:
         return label_set("cifar10")
+    if outputs in (1000, 1001):
+        say(f"the {outputs} classes have no names; pass --labels imagenet_1k if they are ImageNet's")
     return Labels.numbered(outputs)
 
 
-def _preprocess(file: Path, fitted: Fitted, request: Request, card: Published | None) -> Preprocess:
+def _preprocess(file: Path, fitted: Fitted, request: Request, card: Published | None, say: Say) -> Preprocess:
     height, width = fitted.matched.graph.input[1:]
     size = (height, width)
     if card is not None and request.pixels is None:
         return _for_size(card.preprocess, size)
+    keras = fitted.keras
+    if keras is not None and keras.preprocess is not None:
+        if request.pixels is not None:
+            raise UsageError(f"{file.name} scales its pixels itself; leave --pixels {request.pixels} out")
+        return _stretched(keras.preprocess, size)
     name = request.pixels or _source_pixels(fitted.matched.scheme)
     if name is None:
         raise UsageError(f"{file.name} does not say how its pixels are scaled; pass --pixels {', '.join(PIXELS)}")
     base = _pixels(name)
+    if keras is not None:
+        if request.pixels is None:
+            say(f"{file.name} does not scale its pixels; took --pixels {name}, with which Keras trains such networks")
+        return _stretched(base, size)
     shorter = round(max(size) / 0.875) if max(size) > 64 else max(size)  # the usual margin, none for thumbnails
     return _for_size(base, size, shorter)
 
@@ -196,6 +217,11 @@ def _pixels(name: str) -> Preprocess:
 
 def _source_pixels(scheme: str) -> str | None:
     return _SCHEME_PIXELS.get(scheme) or _SCHEME_PIXELS.get(scheme.partition(".")[0])
+
+
+def _stretched(base: Preprocess, size: tuple[int, int]) -> Preprocess:
+    """As Keras loads images (``image_dataset_from_directory``): stretched to the size, without antialiasing."""
+    return replace_fields(base, size=size, rule="stretch", resize=0, antialias=False)
 
 
 def _for_size(base: Preprocess, size: tuple[int, int], shorter: int | None = None) -> Preprocess:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from eyespot.arch.catalogue import draw
 from eyespot.bundle.published import Published
 from eyespot.errors import WeightsError
@@ -14,6 +16,7 @@ from eyespot.weights.arrays import Array
 from eyespot.weights.by_order import BY_ORDER, by_order
 from eyespot.weights.checkpoint import Checkpoint, read_checkpoint
 from eyespot.weights.identify import Candidate, identify, the_one
+from eyespot.weights.keras_model import KerasModel, read_keras_model
 from eyespot.weights.names import Matched, match
 from eyespot.weights.timm_models import TIMM_MODELS
 from eyespot.weights.unwrap import modules
@@ -28,6 +31,26 @@ class Fitted(NamedTuple):
     architecture: str
     arguments: Mapping[str, Any]
     matched: Matched
+    keras: KerasModel | None = None  # what a Keras file says beside the weights
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the network gives for an image."""
+        graph = self.matched.graph
+        return graph.shape(graph.inference().outputs[0])[0]
+
+    def with_two_outputs(self) -> Fitted:
+        """The same network with one sigmoid output p as two classes of probability 1 - p and p.
+
+        The softmax of (0, x) is (sigmoid(-x), sigmoid(x)), so the first class has weights of zero.
+        """
+        arguments = {**self.arguments, "classes": 2}
+        weights = dict(self.matched.weights)
+        for name in ("classifier.weight", "classifier.bias"):
+            weights[name] = np.concatenate([np.zeros_like(weights[name]), weights[name]])
+        graph = draw(self.architecture, arguments)
+        graph = graph if graph.parameters.keys() <= weights.keys() else graph.inference()
+        return self._replace(arguments=arguments, matched=Matched(weights, graph, self.matched.scheme))
 
 
 class _Known(NamedTuple):
@@ -52,6 +75,9 @@ def fit(
     say: told what was taken where the file holds more than one network, or more than a network. WeightsError.
     """
     checkpoint = read_checkpoint(file)
+    keras = None
+    if card is None and checkpoint.format.startswith("keras"):
+        keras = read_keras_model(file.name, checkpoint)
     if checkpoint.beside:
         say(f"took the network under {checkpoint.under!r}, not {' or '.join(map(repr, checkpoint.beside))}")
     tensors = checkpoint.tensors
@@ -69,8 +95,8 @@ def fit(
     if prefixed.keys() == graph.parameters.keys():  # a network of one's own, with that prefix in its names
         tensors = prefixed
     if scheme == BY_ORDER:
-        return Fitted(architecture, drawn, by_order(tensors, (graph, graph.inference(), fold_graph(graph))))
-    return Fitted(architecture, drawn, match(tensors, graph, scheme))
+        return Fitted(architecture, drawn, by_order(tensors, (graph, graph.inference(), fold_graph(graph))), keras)
+    return Fitted(architecture, drawn, match(tensors, graph, scheme), keras)
 
 
 def _identified(

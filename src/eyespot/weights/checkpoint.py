@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from eyespot.errors import WeightsError
 from eyespot.weights.arrays import Array
+from eyespot.weights.keras_config import input_size
 from eyespot.weights.keras_zip import is_keras_zip
 from eyespot.weights.npz_file import is_npz, read_npz
 from eyespot.weights.unwrap import unwrap
+
+if TYPE_CHECKING:
+    from eyespot.weights.keras_h5 import KerasWeights
 
 _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -32,7 +37,7 @@ class Checkpoint:
     format: 'torch zip', 'torch legacy', 'safetensors', 'numpy', 'keras h5' or 'keras zip'. under: the keys of the
     dictionary that held them, joined by dots; beside: those of other networks in the file. prefix: what was cut off the
     front of every name ('module.'). architecture: what the script that saved them calls the network. size: the image
-    (height, width) that the network was built for, which only Keras' whole models say.
+    (height, width) that the network was built for, which only Keras' whole models say; keras: their description.
     """
 
     tensors: Mapping[str, Array]
@@ -42,6 +47,7 @@ class Checkpoint:
     size: tuple[int, int] | None = None
     beside: tuple[str, ...] = ()
     architecture: str | None = None
+    keras: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
         under = f" under {self.under!r}" if self.under else ""
@@ -64,8 +70,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     if start.startswith(_HDF5):
         from eyespot.weights.keras_h5 import read_keras_h5
 
-        keras = read_keras_h5(path)
-        return Checkpoint(keras.tensors, "keras h5", size=keras.size)
+        return _keras(read_keras_h5(path), "keras h5")
     if start[8:9] == b"{":
         from eyespot.weights.safetensors_file import read_safetensors
 
@@ -77,8 +82,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     if start.startswith(_ZIP) and is_keras_zip(path):
         from eyespot.weights.keras_zip import read_keras_zip
 
-        keras = read_keras_zip(path)
-        return Checkpoint(keras.tensors, "keras zip", size=keras.size)
+        return _keras(read_keras_zip(path), "keras zip")
     if start.startswith(_ZIP) and is_npz(path):
         return _unwrapped(read_npz(path), "numpy")
     if start.startswith(_ZIP) or start[:1] == b"\x80":
@@ -96,6 +100,11 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         if start
         else f"{path.name} is empty; fetch it again"
     )
+
+
+def _keras(read: KerasWeights, format: str) -> Checkpoint:
+    size = input_size(read.config) if read.config is not None else None
+    return Checkpoint(read.tensors, format, size=size, keras=read.config)
 
 
 def _unwrapped(stored: Mapping[str, Array], format: str) -> Checkpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ def _nearest(tensors: Tensors) -> str | None:
 
 
 def _by_name(tensors: Tensors, architecture: str | None, scheme: str | None) -> Iterator[Candidate]:
-    drawn: dict[tuple[str, int], Graph | None] = {}  # padding and epsilon change no shape, so sources share drawings
+    drawn: dict[tuple[str, int, bool], Graph | None] = {}  # padding, epsilon change no shape: sources share drawings
     for known in SCHEMES.values():
         if scheme not in (None, known.name):
             continue
@@ -100,12 +101,14 @@ def _by_name(tensors: Tensors, architecture: str | None, scheme: str | None) -> 
             if not known.suits(variant.name):
                 continue
             classes = known.classes(prepared)
-            key = (variant.name, classes)
-            if key not in drawn:
-                drawn[key] = _drawn(variant.name, {"classes": classes})
-            graph = drawn[key]
-            if graph is not None and not pair(tensors, graph, known).problems:
-                yield Candidate(known.name, variant.name, {**known.arguments(variant.name), "classes": classes})
+            for hidden in (True, False) if "hidden" in inspect.signature(variant.function).parameters else (True,):
+                arguments: dict[str, object] = {"classes": classes, **({} if hidden else {"hidden": False})}
+                key = (variant.name, classes, hidden)
+                if key not in drawn:
+                    drawn[key] = _drawn(variant.name, arguments)
+                graph = drawn[key]
+                if graph is not None and not pair(tensors, graph, known).problems:
+                    yield Candidate(known.name, variant.name, {**known.arguments(variant.name), **arguments})
 
 
 def _by_order(tensors: Tensors, architecture: str | None, known: Mapping[str, object]) -> Iterator[Candidate]:

@@ -90,11 +90,6 @@ def resnet(graph: Graph) -> Modules:
     return out | {"classifier": "predictions"}
 
 
-def without_normalization(tensors: Tensors) -> Tensors:
-    """EfficientNet's first layer subtracts ImageNet's mean; here that is the card's business, not the network's."""
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith("normalization")}
-
-
 def biases_into_means(tensors: Tensors) -> Tensors:
     """ResNet's convolutions have biases though batch norm follows: subtracted from its mean, they do the same there."""
     out = dict(tensors)
@@ -130,11 +125,10 @@ SCHEMES = (
     ),
     Scheme(
         "keras.efficientnet", "efficientnet", "stem_conv", "predictions", efficientnet, KERAS, _SAME,
-        suits=lambda variant: "lite" not in variant, prepare=without_normalization,
+        suits=lambda variant: "lite" not in variant,
     ),
     Scheme(
         "keras.efficientnet_v2", "efficientnet_v2", "stem_conv", "predictions", efficientnet_v2, KERAS, _SAME,
-        prepare=without_normalization,
     ),
     Scheme(
         "keras.resnet", "resnet", "conv1_conv", "predictions", resnet, KERAS,

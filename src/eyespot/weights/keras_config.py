@@ -26,7 +26,10 @@ def place(class_name: str, used: dict[str, int]) -> str:
 
 def layer_names(config: Mapping[str, Any]) -> dict[str, str]:
     """Place → name, for all layers. One of ``DAMAGED`` for what is no description of a model."""
-    return dict(_names(config["config"]["layers"], "layers", 0))
+    layers = config["config"]["layers"]
+    if not isinstance(layers, list):
+        raise TypeError("its layers are no list")
+    return dict(_names(layers, "layers", 0))
 
 
 def _names(layers: Any, at: str, depth: int) -> Iterator[tuple[str, str]]:
@@ -54,8 +57,9 @@ def input_size(config: Mapping[str, Any]) -> tuple[int, int] | None:
     """Height and width of the input layer; None for weights alone, or a model that takes pictures of any size."""
     try:
         layers = config["config"]["layers"]
-        found = next(layer["config"] for layer in layers if layer["class_name"] == "InputLayer")
-        _, height, width, _ = found.get("batch_input_shape") or found["batch_shape"]
+        first = next((layer["config"] for layer in layers if layer["class_name"] == "InputLayer"), layers[0]["config"])
+        shapes = (first.get("batch_input_shape"), first.get("batch_shape"), config["config"].get("build_input_shape"))
+        _, height, width, _ = next(shape for shape in shapes if shape)
     except DAMAGED:
         return None
     whole = all(type(n) is int and 0 < n < 1 << 16 for n in (height, width))

@@ -20,16 +20,17 @@ import numpy as np
 
 from eyespot.errors import MissingExtra, UnsafeFile, WeightsError
 from eyespot.weights.arrays import Array, shown
+from eyespot.weights.keras_config import DAMAGED, layer_names, parse
 
 SECONDS = 60.0  # to start Python and read; two seconds on a busy machine
 SECONDS_PER_BYTE = 1e-7  # 10 MB/s: a slow network drive
 
 
 class KerasWeights(NamedTuple):
-    """Weights by name, and the picture (height, width) that the model was built for, where the file says it."""
+    """Weights by name, and the model's own description where the file has one."""
 
     tensors: dict[str, Array]
-    size: tuple[int, int] | None
+    config: Mapping[str, Any] | None
 
 
 def read_keras_h5(path: Path, names: Mapping[str, str] | None = None) -> KerasWeights:
@@ -61,7 +62,28 @@ def read_keras_h5(path: Path, names: Mapping[str, str] | None = None) -> KerasWe
     tensors = _tensors(answer["tensors"], raw)
     if answer["names"] is not None:
         tensors = _named(path.name, tensors, answer["names"], names)
-    return KerasWeights(tensors, tuple(answer["size"]) if answer["size"] else None)
+    config = None
+    if answer["config"] is not None:
+        try:
+            config = parse(answer["config"])
+            tensors = _by_layer(tensors, layer_names(config))
+        except DAMAGED as error:
+            raise WeightsError(
+                f"{path.name} is damaged: its model_config is no description of a model ({shown(str(error))})"
+            ) from None
+    return KerasWeights(tensors, config)
+
+
+def _by_layer(tensors: Mapping[str, Array], described: Mapping[str, str]) -> dict[str, Array]:
+    """``sequential_2/dense_1/kernel`` as ``dense_1/kernel``: without the models that a described layer is in."""
+    layers = set(described.values())
+    out: dict[str, Array] = {}
+    for name, tensor in tensors.items():
+        layer, _, short = name.rpartition("/")
+        parts = layer.split("/")
+        inner = next((inner for k in range(len(parts)) if (inner := "/".join(parts[k:])) in layers), layer)
+        out[f"{inner}/{short}" if f"{inner}/{short}" not in out else name] = tensor
+    return out
 
 
 def _named(

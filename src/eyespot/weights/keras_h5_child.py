@@ -17,28 +17,28 @@ import numpy as np
 
 from eyespot.errors import UnsafeFile, WeightsError
 from eyespot.weights.arrays import Array, Budget, shown
-from eyespot.weights.keras_config import DAMAGED, input_size, parse
+from eyespot.weights.keras_config import MAX_BYTES
 from eyespot.weights.keras_h5_layers import array, layers_root, member, read_layers
 
 
 def main(path: str, out: BinaryIO) -> None:
-    """Writes one line of JSON, {"unsafe": bool, "error": text} or {"size", "names", "tensors"}, then the tensors."""
+    """Writes one line of JSON, {"unsafe": bool, "error": text} or {"config", "names", "tensors"}, then the tensors."""
     try:
-        tensors, size, names = read(Path(path))
+        tensors, config, names = read(Path(path))
     except WeightsError as error:
         out.write(json.dumps({"unsafe": isinstance(error, UnsafeFile), "error": str(error)}).encode() + b"\n")
         return
     described = [[name, tensor.dtype.name, tensor.shape] for name, tensor in tensors.items()]
-    out.write(json.dumps({"size": size, "names": names, "tensors": described}).encode() + b"\n")
+    out.write(json.dumps({"config": config, "names": names, "tensors": described}).encode() + b"\n")
     for tensor in tensors.values():
         out.write(tensor.tobytes())
 
 
 class Contents(NamedTuple):
-    """Weights by name, or in Keras 3's layout by place; the input size and the places' names if the file says them."""
+    """Weights by name, or in Keras 3's layout by place; the model's description and the places' names, if any."""
 
     tensors: dict[str, Array]
-    size: tuple[int, int] | None
+    config: str | None
     names: dict[str, str] | None = None
 
 
@@ -51,7 +51,7 @@ def read(path: Path) -> Contents:
             budget = Budget(path.name, path.stat().st_size)
             if root := layers_root(opened):
                 return Contents(*read_layers(path.name, opened, root, budget, h5py))
-            return Contents(_read(path.name, opened, budget, h5py), _input_size(opened))
+            return Contents(_read(path.name, opened, budget, h5py), _config(path.name, opened))
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
         reason = shown(str(error)) or type(error).__name__
         raise WeightsError(f"{path.name} is damaged or no Keras file: {reason}; fetch it again") from None
@@ -76,12 +76,15 @@ def _read(file: str, opened: Any, budget: Budget, h5py: Any) -> dict[str, Array]
     return tensors
 
 
-def _input_size(opened: Any) -> tuple[int, int] | None:
-    """Of the model's own description."""
-    try:
-        return input_size(parse(opened.attrs["model_config"]))
-    except DAMAGED:
-        return None  # weights alone
+def _config(file: str, opened: Any) -> str | None:
+    """The model's own description; None beside weights alone."""
+    text = opened.attrs.get("model_config")
+    if text is None:
+        return None
+    text = text.decode() if isinstance(text, bytes) else str(text)
+    if len(text) > MAX_BYTES:
+        raise WeightsError(f"{file} describes its model in {len(text)} characters, at most {MAX_BYTES} are read")
+    return text
 
 
 def _plain(weight: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eyespot.errors import UnsafeFile, WeightsError
 from eyespot.weights.arrays import ALLOWANCE, UNFOLD, shown
-from eyespot.weights.keras_config import DAMAGED, MAX_BYTES, input_size, layer_names, parse
+from eyespot.weights.keras_config import DAMAGED, MAX_BYTES, layer_names, parse
 from eyespot.weights.keras_h5 import KerasWeights, read_keras_h5
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -29,7 +29,7 @@ def is_keras_zip(path: Path) -> bool:
 
 
 def read_keras_zip(path: Path) -> KerasWeights:
-    """Weights by name and the model's size. UnsafeFile for an archive that unfolds without measure; WeightsError."""
+    """Weights by name and the model's description. UnsafeFile for an archive that unfolds too far; WeightsError."""
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
             config = parse(_read(path, archive, _CONFIG, MAX_BYTES))
@@ -38,7 +38,7 @@ def read_keras_zip(path: Path) -> KerasWeights:
             size = path.stat().st_size
             with inner.open("wb") as out:
                 out.write(_read(path, archive, _WEIGHTS, UNFOLD * size + ALLOWANCE))
-            return KerasWeights(read_keras_h5(inner, names).tensors, input_size(config))
+            return KerasWeights(read_keras_h5(inner, names).tensors, config)
     except (OSError, EOFError, zlib.error, NotImplementedError, RuntimeError, zipfile.BadZipFile, *DAMAGED) as error:
         raise WeightsError(f"{path.name} is damaged or no Keras model: {shown(str(error))}; fetch it again") from None
 

@@ -13,7 +13,7 @@ import numpy as np
 from eyespot.core.graph import Graph
 from eyespot.core.ops import BatchNorm, Conv2d, Linear, Op
 from eyespot.weights.arrays import Array
-from eyespot.weights.replaced_head import with_usual_head
+from eyespot.weights.replaced_head import with_dense_head, with_usual_head
 
 Tensors = Mapping[str, Array]
 Modules = dict[str, str]  # our node → their module
@@ -80,6 +80,11 @@ def no_counters(tensors: Tensors) -> Tensors:
     return {n: tensor for n, tensor in tensors.items() if tensor.ndim and n.rsplit(".", 1)[-1] != "num_batches_tracked"}
 
 
+def without_normalization(tensors: Tensors) -> Tensors:
+    """Without what Keras' Normalization layers subtract and divide by, which is the card's business."""
+    return {n: tensor for n, tensor in tensors.items() if n.rpartition("/")[2] not in ("mean", "variance", "count")}
+
+
 def with_counters(tensors: Tensors) -> Tensors:
     """The inverse of ``no_counters``: each of torch's batch norms counts from zero."""
     norms = [name.removesuffix("running_mean") for name in tensors if name.endswith(".running_mean")]
@@ -111,6 +116,8 @@ class Scheme:
     def prepared(self, tensors: Tensors) -> Tensors:
         """Only what is a weight, a replaced head under the classifier's name."""
         weights = self.prepare(tensors)
+        if self.layout is KERAS:
+            return with_dense_head(without_normalization(weights), self.classifier)
         return with_usual_head(weights, self.classifier) if self.layout is TORCH else weights
 
     def recognises(self, prepared: Tensors) -> bool:
