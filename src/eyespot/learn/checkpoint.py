@@ -27,7 +27,7 @@ class State:
     best_top1, best_loss: of the best bundle, its loss at its temperature; floor: the top-1 that a better one may not
     fall below, that of the weights which the run began with; least_loss, stale: the least validation loss and the
     epochs since then. start_loss: of the classifier that the run began with, on training images. stopped: why the run
-    ended before its last epoch, "" when it did not.
+    ended before its last epoch, "" when it did not. frozen: whether batch norm keeps its statistics.
     """
 
     epoch: int = 0
@@ -40,6 +40,7 @@ class State:
     floor: float = -1.0
     start_loss: float = math.inf
     stopped: str = ""
+    frozen: bool = False
     least_loss: float = math.inf
     stale: int = 0
     seconds: float = 0.0

@@ -13,11 +13,12 @@ from eyespot.learn.loop import tensors
 from eyespot.learn.module import Network
 from eyespot.learn.optim import rate
 from eyespot.learn.validation import Verdict, is_better
+from eyespot.learn.warm_start import WarmStart
 
 if TYPE_CHECKING:
     from eyespot.learn.stages import Bench
 
-_PATIENT = 1 / 2  # of the epochs, after which a training loss far above the first one will not come back in time
+_PATIENT = 1 / 3  # of the epochs, in which a training loss may rise and come back
 
 
 class Recorder:
@@ -44,11 +45,12 @@ class Recorder:
         """One step is done."""
         self._bench.watch.step(self._bench.run.recipe.batch)
 
-    def first(self, state: State, loss: float) -> None:
-        """Validates the weights that training begins with. loss: of their classifier on training images."""
-        state.start_loss = loss
+    def first(self, state: State, begun: WarmStart) -> None:
+        """Validates the weights that training begins with."""
+        state.start_loss, state.frozen = begun
         val_loss, top1, better = self._judge(state)
-        self._bench.events.add("warm_start", loss=loss, val_loss=number(val_loss), top1=top1, best=better)
+        figures: dict[str, Any] = {"loss": begun.loss, "val_loss": number(val_loss), "top1": top1}
+        self._bench.events.add("warm_start", frozen=begun.frozen, **figures, best=better)
 
     def epoch(self, state: State, loss: float) -> None:
         """Validates after an epoch; publishes what is better than all before. loss: the epoch's, of training."""
@@ -67,11 +69,8 @@ class Recorder:
             seconds=round(state.seconds, 3),
         )
         if recipe.patience:
-            mixed = bool(recipe.augment.mixup or recipe.augment.cutmix)
             progress = state.epoch / recipe.epochs
-            state.stopped = why_hopeless(
-                loss, state.start_loss, classes=self._bench.classes, progress=progress, mixed=mixed
-            )
+            state.stopped = why_hopeless(loss, state.start_loss, classes=self._bench.classes, progress=progress)
         if state.stopped:
             self._bench.events.add("stop", epoch=state.epoch, reason=state.stopped)
         self.begin(state, self._steps)
@@ -108,19 +107,17 @@ class Recorder:
         return val_loss, top1, better
 
 
-def why_hopeless(loss: float, first: float, *, classes: int, progress: float, mixed: bool) -> str:
+def why_hopeless(loss: float, first: float, *, classes: int, progress: float) -> str:
     """Why a finetune should end here, "" where it should not.
 
     loss: of training, in the epoch that ended; first: of the classifier that it began with, infinite for other kinds of
-    runs; progress: the share of the epochs that are done; mixed: whether images are mixed, which raises the loss.
+    runs; progress: the share of the epochs that are done.
     """
     chance = math.log(classes)
     if first >= chance:
         return ""
-    if loss > chance:
-        return f"the training loss rose to {loss:.2f}, where guessing has {chance:.2f}"
-    if progress >= _PATIENT and not mixed and loss > (first + chance) / 2:
-        return f"the training loss is {loss:.2f} after half of the epochs, and began at {first:.2f}"
+    if progress >= _PATIENT and loss > chance:
+        return f"the training loss was {loss:.2f} after a third of the epochs, where guessing has {chance:.2f}"
     return ""
 
 

@@ -39,7 +39,7 @@ from eyespot.learn.soft import soft_labels, soften
 from eyespot.learn.speed import Settings, fastest
 from eyespot.learn.start import Tensors, classifiers, restore_norms, with_rates
 from eyespot.learn.validation import Jury, Verdict, judge
-from eyespot.learn.warm_start import warm_start
+from eyespot.learn.warm_start import WarmStart, warm_start
 from eyespot.lower.tensors import Weights
 
 _MEASURED = 256  # pictures on which batch norm that was folded away is measured anew
@@ -88,9 +88,8 @@ def tell(bench: Bench, parts: Parts, lost: Sequence[Lost]) -> None:
             bench.watch.note(f"the class {name!r} has no picture to learn from")
 
 
-def probe(bench: Bench, weights: Weights) -> tuple[Tensors, Verdict, float]:
-    """The weights with the best linear classifier on the backbone's features, published as the best bundle so far; what
-    was validated of it, and the weight decay of the classifier."""
+def probe(bench: Bench, weights: Weights) -> tuple[Tensors, Verdict]:
+    """The weights with the best linear classifier on the backbone's features, published as the best bundle so far."""
     material, graph = bench.material, bench.jury.graph
     assert material.features is not None  # noqa: S101  # a probe's material has them
     bench.watch.stage("fitting the classifier", 0)
@@ -103,16 +102,11 @@ def probe(bench: Bench, weights: Weights) -> tuple[Tensors, Verdict, float]:
     verdict = bench.jury.judge(weights, bench.watch.step)
     bench.jury.publish(weights, verdict)
     bench.events.add("probe", decay=head.decay, val_loss=number(verdict.loss), top1=verdict.top1)
-    return weights, verdict, head.decay
+    return weights, verdict
 
 
-def train_all(
-    bench: Bench, weights: Weights, verdict: Verdict | None, saved: dict[str, Any] | None, *, decay: float = 0.0
-) -> None:
-    """Every layer, from the weights and what was validated of them, or from what was saved.
-
-    decay: the weight decay of the probe's classifier, for the one of a warm start.
-    """
+def train_all(bench: Bench, weights: Weights, verdict: Verdict | None, saved: dict[str, Any] | None) -> None:
+    """Every layer, from the weights and what was validated of them, or from what was saved."""
     run, recipe = bench.run, bench.run.recipe
     graph, weights = _with_norms(bench, weights)
     bench.jury = replace(bench.jury, graph=graph)
@@ -120,7 +114,7 @@ def train_all(
     network = _network(graph, weights, bench).to(device)
     batches = _batches(bench)
     settings = _settings(bench, network, batches)
-    loss = _first_weights(bench, network, batches, decay) if saved is None else math.inf
+    begun = _first_weights(bench, network, batches) if saved is None else None
     network = _laid_out(settings, network)
     average = network
     if recipe.regularisation.ema_span:
@@ -150,8 +144,9 @@ def train_all(
         if verdict is not None and verdict.count:
             state.best_top1 = state.floor = verdict.first / verdict.count
             state.best_loss = verdict.calibrated
-        if math.isfinite(loss):
-            recorder.first(state, loss)
+        state.frozen = recipe.norm.frozen
+        if begun is not None:
+            recorder.first(state, begun)
         recorder.save(state)
     recorder.begin(state, batches.steps)
     fit(task, state)
@@ -190,22 +185,22 @@ def finish(bench: Bench) -> None:
     )
 
 
-def _first_weights(bench: Bench, network: Network, batches: Batches, decay: float) -> float:
-    """Gives a finetune its warm start (in place) and keeps the weights for the end. The classifier's loss on training
-    images; infinite where the recipe wants no warm start."""
-    recipe, place, loss = bench.run.recipe, bench.run.path / START, math.inf
+def _first_weights(bench: Bench, network: Network, batches: Batches) -> WarmStart | None:
+    """Gives a finetune its warm start (in place), where the recipe wants one; keeps the weights for the end."""
+    recipe, place = bench.run.recipe, bench.run.path / START
     wanted = recipe.kind == "finetune" and bool(recipe.probe.passes)
+    begun = WarmStart(math.inf, frozen=recipe.norm.frozen)
     if bench.ranks.is_first and (wanted or recipe.regularisation.blend):
         if wanted:
             bench.watch.stage("fitting the classifier to augmented images", 0)
-            loss = warm_start(network, batches, recipe, decay)
+            begun = warm_start(network, batches, recipe)
         buffer = io.BytesIO()
         torch.save(network.state_dict(), buffer)
         write_bytes(place, buffer.getvalue())
-    (loss,) = bench.ranks.share([loss])
+    loss, frozen = bench.ranks.share(begun)
     if not bench.ranks.is_first and place.is_file():
         network.load_state_dict(_read_start(bench))
-    return loss
+    return WarmStart(loss, bool(frozen)) if wanted else None
 
 
 def _read_start(bench: Bench) -> dict[str, Tensor]:

@@ -160,15 +160,15 @@ def _work(run: Run, source: Source, origin: Origin, me: Ranks, watch: Watch) -> 
     events = Events(run.path if me.is_first else None, watch, keep=saved["state"]["events"] if saved else 0)
     jury = Jury(run, sized, sized.graph, source.labels, material.held[0], threads)
     bench = Bench(run, source, jury, material, me, watch, events)
-    verdict, decay = None, 0.0
+    verdict = None
     with closing(events):
         if saved is None:
             tell(bench, parts, lost)
             if recipe.kind in ("probe", "finetune"):
                 with me.first_goes_ahead():
-                    weights, verdict, decay = probe(bench, weights)
+                    weights, verdict = probe(bench, weights)
         if recipe.kind != "probe":
-            train_all(bench, weights, verdict, saved, decay=decay)
+            train_all(bench, weights, verdict, saved)
         if me.is_first:
             finish(bench)
         me.wait()

@@ -7,9 +7,11 @@ instead of on the images: the loss rises far above the probe's, and a short sche
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,29 +21,54 @@ from eyespot.core import ops
 from eyespot.core.recipe import Augment, Recipe
 from eyespot.learn.batches import Batches
 from eyespot.learn.module import Layer, Network
-from eyespot.learn.probe import Floats, Ints, fit_head
+from eyespot.learn.probe import Floats, Head, Ints, fit_head
 from eyespot.learn.ranks import ONE
 from eyespot.learn.start import classifiers
+
+Rows = tuple[Floats, Ints]  # features (n, d) and targets (n,)
 
 _MOST = 2_000  # images, beyond which neither statistics nor classifier gain much
 
 
-def warm_start(network: Network, batches: Batches, recipe: Recipe, decay: float) -> float:
-    """Puts statistics and classifier into ``network`` (in place). The classifier's loss on what it was fitted to.
+class WarmStart(NamedTuple):
+    """What a finetune begins with. loss: of its classifier, on folds of augmented images. frozen: whether batch norm
+    keeps the statistics that the network came with, instead of those of its batches."""
 
-    batches: of the run; the images that are seen here come in epochs behind those of the run. decay: of the classifier,
-    the probe's. Batch norm that the recipe freezes keeps its statistics.
+    loss: float
+    frozen: bool
+
+
+def warm_start(network: Network, batches: Batches, recipe: Recipe) -> WarmStart:
+    """Puts statistics and classifier into ``network``, in place.
+
+    batches: of the run; the images that are seen here come in epochs behind those of the run. Statistics are those that
+    the network came with where the recipe freezes them, else the images' own; where it leaves that open, whichever
+    gives a classifier the lesser loss on folds of the images.
     """
-    count = len(batches.targets)
-    steps = max(1, round(min(recipe.probe.passes * count, max(_MOST, count)) / min(recipe.batch, count)))
-    features, targets = _seen(network, _plain(batches), steps, frozen=recipe.norm.frozen)
-    spec = replace(recipe, probe=replace(recipe.probe, decays=(decay,)))
-    name = classifiers(network.graph)[network.graph.outputs[0]]
-    bias = f"{name}.bias" in network.graph.parameters
-    none = np.zeros((0, features.shape[1]), np.float32), np.zeros(0, np.int64)
-    head = fit_head((features, targets), none, batches.classes, spec, bias=bias)
+    batches, norm = _plain(batches), recipe.norm
+    once = max(1, min(batches.steps, _MOST // recipe.batch))
+    came = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    found: list[tuple[Head, bool, Rows]] = []
+    for frozen in (True, False) if norm.choose and not norm.frozen else (norm.frozen,):
+        rows = _seen(network, batches, range(once), frozen=frozen)
+        found.append((_fitted(network, rows, batches.classes, recipe), frozen, rows))
+    head, frozen, rows = min(found, key=lambda one: one[0].loss)
+    more = range(once, min(round(recipe.probe.passes * once), max(_MOST // recipe.batch, once)))
+    network.load_state_dict(came if frozen else network.state_dict())
+    if more:
+        others = _seen(network, batches, more, frozen=frozen)
+        rows = np.concatenate([rows[0], others[0]]), np.concatenate([rows[1], others[1]])
+        recipe = replace(recipe, probe=replace(recipe.probe, decays=(head.decay,)))
+        head = replace(_fitted(network, rows, batches.classes, recipe), loss=head.loss)
     network.load_weights(head.into(network.graph, network.export_weights()))
-    return head.loss
+    return WarmStart(head.loss, frozen)
+
+
+def _fitted(network: Network, rows: Rows, classes: int, recipe: Recipe) -> Head:
+    """The classifier that folds of the rows choose, and its loss on them."""
+    name = classifiers(network.graph)[network.graph.outputs[0]]
+    none = np.zeros((0, rows[0].shape[1]), np.float32), np.zeros(0, np.int64)
+    return fit_head(rows, none, classes, recipe, bias=f"{name}.bias" in network.graph.parameters)
 
 
 def batch_norms(network: Network) -> list[Layer]:
@@ -58,8 +85,9 @@ def _plain(batches: Batches) -> Batches:
 
 
 @torch.no_grad()
-def _seen(network: Network, batches: Batches, steps: int, *, frozen: bool) -> tuple[Floats, Ints]:
-    """Features (n, d) and targets (n,) of so many batches; batch norm has the means of their statistics after that."""
+def _seen(network: Network, batches: Batches, steps: range, *, frozen: bool) -> Rows:
+    """Features (n, d) and targets (n,) of these steps' batches. Batch norm that is not frozen normalises each batch by
+    its own statistics, and has the means of them all when this is done."""
     features: list[Tensor] = []
     targets: list[Tensor] = []
     name = classifiers(network.graph)[network.graph.outputs[0]]
@@ -82,12 +110,11 @@ def _seen(network: Network, batches: Batches, steps: int, *, frozen: bool) -> tu
     return torch.cat(features).numpy(), torch.cat(targets).numpy()
 
 
-def _steps(batches: Batches, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """So many batches, of as many epochs as it takes, which the run itself does not have."""
-    for number in range(steps):
-        if number % batches.steps == 0:
-            epoch = batches.epoch(batches.recipe.epochs + number // batches.steps)
-        yield next(epoch)
+def _steps(batches: Batches, steps: range) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of steps that are counted from the run's end on."""
+    for first in range(steps.start, steps.stop, batches.steps):
+        epoch = batches.epoch(batches.recipe.epochs + first // batches.steps)
+        yield from itertools.islice(epoch, min(batches.steps, steps.stop - first))
 
 
 @contextmanager
