@@ -13,6 +13,7 @@ from eyespot.cli import terminal
 
 if TYPE_CHECKING:
     from eyespot.data.check import Report
+    from eyespot.data.split_file import WrittenSplit
 
 _TITLES = {"blank": "blank", "dark": "dark", "blurred": "blurred", "size": "odd size", "shape": "odd shape"}
 _CLASSES = 24  # rows of the table; of more classes, the largest and the smallest are shown
@@ -20,7 +21,7 @@ _CLASSES = 24  # rows of the table; of more classes, the largest and the smalles
 
 @click.group("data")
 def command() -> None:
-    """Labelled pictures: what is in a collection, and what is wrong with it."""
+    """Labelled images: what is in a dataset, what is wrong with it, and its division into splits."""
 
 
 @command.command("check")
@@ -70,6 +71,69 @@ def check_command(
     if page is not None:
         click.echo(f"the page is in {page}", err=True)
     return 1 if report.unreadable else 0
+
+
+@command.command("split")
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--out", "-o", required=True, type=click.Path(path_type=Path), help="The CSV to write.")
+@click.option("--validation", default=0.15, show_default=True, type=click.FloatRange(0, 1), help="Share of images.")
+@click.option("--test", default=0.15, show_default=True, type=click.FloatRange(0, 1), help="Share of images.")
+@click.option("--group", help="A column of the CSV, or a regular expression with one group over the names.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Random seed of the split.")
+@click.option("--workers", type=click.IntRange(1), help="Images at the same time.  [default: one per core]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, on a terminal too.")
+def split_command(
+    data: Path,
+    out: Path,
+    validation: float,
+    test: float,
+    group: str | None,
+    seed: int,
+    workers: int | None,
+    as_json: bool,
+) -> int:
+    """Divides DATA into train, val and test and writes a CSV that train, evaluate, quantize and data check take.
+
+    Images of one group (a patient, a camera) stay in one split, and so do duplicates, near ones too; every class keeps
+    its shares as near as that allows. The same command gives the same file. DATA is a folder or a CSV; splits that it
+    brings are kept, and refused if they leak.
+    """
+    from eyespot.data.source import open_source
+    from eyespot.data.split_file import write_split
+
+    source = open_source(data, group=group)
+    with terminal.Progress(len(source)) as progress:
+        written = write_split(
+            source, out, validation=validation, test=test, seed=seed, workers=workers, step=progress.step
+        )
+    if as_json or not sys.stdout.isatty():
+        from eyespot.run.records import json_text
+
+        click.echo(json_text(written.to_json()))
+    else:
+        _show_split(written)
+    for note in written.notes:
+        click.echo(click.style("note: ", fg="yellow") + note, err=True)
+    return 0
+
+
+def _show_split(written: WrittenSplit) -> None:
+    parts, names = list(written.parts), written.labels.names
+    rows = [["class", *parts]]
+    for label, name in enumerate(map(_plain, names[:_CLASSES])):
+        counts = written.counts(label)
+        shown = terminal.fit(name, min(terminal.width_of(name), 40))
+        rows.append([shown, *(f"{counts[part]:,}" for part in parts)])
+    if len(names) > _CLASSES:
+        rows.append([f"… {len(names) - _CLASSES:,} more", *[""] * len(parts)])
+    total = written.counts()
+    rows.append(["all", *(f"{total[part]:,}" for part in parts)])
+    if written.groups is not None:
+        rows.append(["groups", *(f"{written.groups[part]:,}" for part in parts)])
+    click.echo(terminal.table(rows, right=range(1, 1 + len(parts))))
+    sets = len(written.duplicates)
+    kept = f"; {sets:,} set{'s' * (sets > 1)} of duplicates kept together" if sets else ""
+    click.echo(f"\n{written.path} holds the split{kept}: eyespot train {written.path} --out RUN")
 
 
 def _show(report: Report) -> None:

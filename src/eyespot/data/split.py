@@ -47,7 +47,7 @@ def split(
     }
     place: dict[str, str] = {}
     free: list[list[Sample]] = []
-    for unit in _units(samples, together):
+    for unit in units(samples, together):
         fixed = {sample.part for sample in unit} - {None, TRAIN}
         loose = [sample for sample in unit if sample.part in (None, TRAIN)]
         place |= {sample.name: sample.part for sample in unit if sample.part in (VALIDATION, TEST)}
@@ -169,8 +169,8 @@ def _only_units(units: Iterable[Sequence[Sample]]) -> set[int]:
     return {found[0] for found in holders.values() if len(found) == 1}
 
 
-def _units(samples: Sequence[Sample], together: Sequence[Sequence[str]]) -> list[list[Sample]]:
-    """The samples in sets that must not be divided (union-find over groups and ``together``)."""
+def units(samples: Sequence[Sample], together: Sequence[Sequence[str]]) -> list[list[Sample]]:
+    """The samples in sets that must not be divided: by groups and ``together``, as ``split`` takes them."""
     above = {sample.name: sample.name for sample in samples}
 
     def top(name: str) -> str:
