@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from eyespot.core.graph import INPUT
-from eyespot.lower.c.integer_program import IntegerProgram, Lookup, Product, Step, Sum
+from eyespot.lower.c.integer_program import IntegerProgram, Layer, Lookup, Product, Step, Sum
 
 _ALIGNED = 4  # bytes; kernels that read whole words are faster so
+LANES = 32  # a layer's column is filled up to a multiple of the longest vector that kernels.c knows, in int16
+_COLUMNS = 2  # that a layer works on at one time
 
 
 class Life(NamedTuple):
@@ -25,11 +27,15 @@ class Life(NamedTuple):
 
 
 class Arena(NamedTuple):
-    """size: bytes of the block. offsets: where each tensor begins. live: the most bytes that are needed at one time."""
+    """size: bytes of the block. offsets: where each tensor begins. live: the most bytes that are needed at one time.
+
+    columns: where a layer of that name works, besides.
+    """
 
     size: int
     offsets: Mapping[str, int]
     live: int
+    columns: Mapping[str, int]
 
 
 def plan(program: IntegerProgram) -> Arena:
@@ -42,7 +48,21 @@ def plan(program: IntegerProgram) -> Arena:
     placed = min((_first_fit(lives, order) for order in _ORDERS), key=lambda offsets: _size(lives, offsets))
     steps = range(-1, len(program.steps))
     live = max(sum(life.size for life in lives.values() if life.first <= at <= life.last) for at in steps)
-    return Arena(_size(lives, placed), {name: placed[home] for name, home in homes.items()}, live)
+    offsets = {name: placed[home] for name, home in homes.items()}
+    columns = {step.name: placed[_columns_of(step)] for step in program.steps if _columns_of(step) in placed}
+    return Arena(_size(lives, placed), offsets, live, columns)
+
+
+def _columns_of(step: Step) -> str:
+    """What a layer's columns are called among the tensors."""
+    return f"{step.name}:columns"
+
+
+def _columns(step: Step) -> int:
+    """Bytes of the columns that a step works on: windows in int16."""
+    if not isinstance(step, Layer) or (step.depthwise and step.ends is not None):
+        return 0
+    return _COLUMNS * 2 * LANES * -(-step.weight[0].size // LANES)
 
 
 def _lives(program: IntegerProgram) -> tuple[dict[str, str], dict[str, Life]]:
@@ -52,6 +72,8 @@ def _lives(program: IntegerProgram) -> tuple[dict[str, str], dict[str, Life]]:
     homes = {INPUT: INPUT}
     lives = {INPUT: Life(_aligned(size[INPUT]), -1, last[INPUT])}
     for at, step in enumerate(program.steps):
+        if columns := _columns(step):
+            lives[_columns_of(step)] = Life(columns, at, at)
         if step.name == program.output:
             continue
         end = last.get(step.name, at)

@@ -18,11 +18,20 @@ void EYESPOT_TRACE(const char *name, int32_t channels, int32_t height, int32_t w
 #endif
 
 /*** scaled ***/
-/* sum · multiplier · 2^(shift - 31), rounded to the nearest, halves up. */
+/* sum · multiplier · 2^(shift - 31), rounded to the nearest, halves up; for a shift below -1 the product's upper half
+   is enough, and quicker on most processors. */
+static int32_t scaled_small(int32_t sum, int32_t multiplier, int32_t shift)
+{
+    const int32_t upper = (int32_t)(((int64_t)sum * multiplier) >> 32);
+    return ((upper >> (-2 - shift)) + 1) >> 1;
+}
+
 static int32_t scaled(int32_t sum, int32_t multiplier, int32_t shift)
 {
-    const int64_t product = (int64_t)sum * multiplier + ((int64_t)1 << (30 - shift));
-    return (int32_t)(product >> (31 - shift));
+    if (shift < -1) {
+        return scaled_small(sum, multiplier, shift);
+    }
+    return (int32_t)(((int64_t)sum * multiplier + ((int64_t)1 << (30 - shift))) >> (31 - shift));
 }
 
 /*** placed ***/
@@ -85,61 +94,196 @@ static const int8_t *pixel(const struct window *w, const struct inside *in, cons
     return x + (row * w->in_width + in->x + j * w->dilation_width) * w->in_channels;
 }
 
+
 /*** layer ***/
 /* A convolution; a linear layer is one of a single pixel. Weights: (out, kernel rows, columns, in / groups); of
-   depthwise ones (kernel rows, columns, channels). */
+   depthwise ones (kernel rows, columns, channels). small: whether all shifts are below -1. */
 struct layer {
     struct window window;
-    int16_t groups, zero;
+    int16_t groups, zero, small;
     struct ends ends;
     const int8_t *weight;
     const int32_t *bias, *multiplier;
     const shift_type *shift;
 };
 
+enum { BLOCK = 32 }; /* channels whose sums are made before any of them is scaled */
+
+/*** layer levels ***/
+/* The levels of `count` channels from `first` on. */
+static void place(const struct layer *l, int32_t first, int32_t count, const int32_t *restrict sums,
+                  int8_t *restrict y)
+{
+    const int32_t *bias = l->bias + first, *multiplier = l->multiplier + first;
+    const shift_type *shift = l->shift + first;
+    const struct ends ends = l->ends;
+    if (l->small) {
+        for (int32_t i = 0; i < count; i++) {
+            y[i] = placed(scaled_small(sums[i] + bias[i], multiplier[i], shift[i]), ends);
+        }
+    } else {
+        for (int32_t i = 0; i < count; i++) {
+            y[i] = placed(scaled(sums[i] + bias[i], multiplier[i], shift[i]), ends);
+        }
+    }
+}
+
 /*** dense ***/
-static int32_t dense_sum(const struct layer *l, const struct inside *in, const int8_t *x, int32_t channel)
+/* Each window becomes a column of int16, and layers are products of columns and rows of weights: four rows at a time,
+   and with vectors two columns, filled up with zeros to whole vectors. What a row is read beyond its end, into the
+   next one or the array's last bytes, is multiplied by those. */
+#if defined(__AVX512BW__)
+enum { COLUMNS = 2, LANES = 32 };
+#elif defined(__SSE2__) || defined(__ARM_NEON) || defined(__ALTIVEC__) || defined(__wasm_simd128__)
+enum { COLUMNS = 2, LANES = 16 };
+#else
+enum { COLUMNS = 1, LANES = 1 };
+#endif
+
+#if defined(__clang__) && defined(__SSE2__) && !defined(__AVX2__) /* where it would use halves of them */
+#define WHOLE_VECTORS _Pragma("clang loop vectorize_width(8) interleave(disable)")
+#else
+#define WHOLE_VECTORS
+#endif
+
+static int32_t inputs_of(const struct layer *l)
+{
+    return l->window.kernel_height * l->window.kernel_width * (l->window.in_channels / l->groups);
+}
+
+static int32_t vectors_of(const struct layer *l)
+{
+    return (inputs_of(l) + LANES - 1) / LANES;
+}
+
+/* The window of a pixel, of one group's channels, less the level of zero. */
+static void column_of(const struct layer *l, const int8_t *x, int32_t row, int32_t column, int32_t group,
+                      int16_t *restrict a)
 {
     const struct window *w = &l->window;
-    const int32_t each = w->in_channels / l->groups, zero = l->zero;
-    const int8_t *weight = l->weight + channel * w->kernel_height * w->kernel_width * each;
+    const struct inside in = inside(w, row, column);
+    const int32_t each = w->in_channels / l->groups, inputs = inputs_of(l), filled = vectors_of(l) * LANES;
     /* Pixels that lie side by side in the map and in the kernel are one run of bytes. */
-    const int32_t side = l->groups == 1 && w->dilation_width == 1 ? in->columns - in->column : 1;
-    int32_t sum = l->bias[channel];
-    if (l->groups > 1) {
-        x += channel / (w->channels / l->groups) * each;
+    const int32_t side = l->groups == 1 && w->dilation_width == 1 ? in.columns - in.column : 1;
+    const int16_t zero = l->zero;
+    if ((in.rows - in.row) * (in.columns - in.column) * each < inputs) {
+        for (int32_t k = 0; k < inputs; k++) {
+            a[k] = 0;
+        }
     }
-    for (int32_t i = in->row; i < in->rows; i++) {
-        for (int32_t j = in->column; j < in->columns; j += side) {
-            const int8_t *a = pixel(w, in, x, i, j), *b = weight + (i * w->kernel_width + j) * each;
+    for (int32_t k = inputs; k < filled; k++) {
+        a[k] = 0;
+    }
+    for (int32_t i = in.row; i < in.rows; i++) {
+        for (int32_t j = in.column; j < in.columns; j += side) {
+            const int8_t *from = pixel(w, &in, x, i, j) + group * each;
+            int16_t *to = a + (i * w->kernel_width + j) * each;
             for (int32_t k = 0; k < side * each; k++) {
-                sum += (a[k] - zero) * b[k];
+                to[k] = (int16_t)(from[k] - zero);
             }
         }
     }
-    return sum;
+}
+
+/* Products of the columns with four rows of weights, the rows so many bytes behind the first one. */
+static void products(const int16_t *restrict a, int32_t vectors, const int8_t *restrict b, const int32_t *restrict at,
+                     int32_t *restrict sums)
+{
+    const int8_t *b0 = b, *b1 = b + at[1], *b2 = b + at[2], *b3 = b + at[3];
+    const int32_t count = vectors * LANES;
+    int32_t s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+    if (COLUMNS == 2) {
+        const int16_t *other = a + count;
+        int32_t t0 = 0, t1 = 0, t2 = 0, t3 = 0;
+        WHOLE_VECTORS
+        for (int32_t k = 0; k < count; k++) {
+            const int16_t one = a[k], two = other[k];
+            s0 += one * b0[k];
+            s1 += one * b1[k];
+            s2 += one * b2[k];
+            s3 += one * b3[k];
+            t0 += two * b0[k];
+            t1 += two * b1[k];
+            t2 += two * b2[k];
+            t3 += two * b3[k];
+        }
+        sums[BLOCK] = t0;
+        sums[BLOCK + 1] = t1;
+        sums[BLOCK + 2] = t2;
+        sums[BLOCK + 3] = t3;
+    } else {
+        for (int32_t k = 0; k < count; k++) {
+            s0 += a[k] * b0[k];
+            s1 += a[k] * b1[k];
+            s2 += a[k] * b2[k];
+            s3 += a[k] * b3[k];
+        }
+    }
+    sums[0] = s0;
+    sums[1] = s1;
+    sums[2] = s2;
+    sums[3] = s3;
+}
+
+/* sums[0 ..] of the first column and sums[BLOCK ..] of the second: of `count` channels from `first` on. */
+static void sums_of(const struct layer *l, const int16_t *columns, int32_t first, int32_t count, int32_t *sums)
+{
+    const int32_t inputs = inputs_of(l), vectors = vectors_of(l);
+    for (int32_t c = 0; c < count; c += 4) {
+        int32_t at[4]; /* the last rows again where there are not four */
+        for (int32_t i = 0; i < 4; i++) {
+            at[i] = (c + i < count ? i : count - 1 - c) * inputs;
+        }
+        products(columns, vectors, l->weight + (first + c) * inputs, at, sums + c);
+    }
 }
 
 /*** dense levels ***/
-static void dense(const struct layer *l, const int8_t *x, int8_t *y)
+static void dense(const struct layer *l, const int8_t *x, int16_t *columns, int8_t *y)
 {
-    for (int32_t row = 0; row < l->window.height; row++) {
-        for (int32_t column = 0; column < l->window.width; column++) {
-            const struct inside in = inside(&l->window, row, column);
-            for (int32_t c = 0; c < l->window.channels; c++) {
-                const int32_t sum = dense_sum(l, &in, x, c);
-                *y++ = placed(scaled(sum, l->multiplier[c], l->shift[c]), l->ends);
+    const struct window *w = &l->window;
+    const int32_t pixels = w->height * w->width, each = w->channels / l->groups, length = vectors_of(l) * LANES;
+    int32_t sums[COLUMNS * BLOCK], row = 0, column = 0;
+    for (int32_t at = 0; at < pixels; at += COLUMNS) {
+        int32_t rows[COLUMNS], across[COLUMNS];
+        const int32_t some = pixels - at < COLUMNS ? pixels - at : COLUMNS;
+        for (int32_t i = 0; i < COLUMNS; i++) { /* the last pixel again where there is no other */
+            rows[i] = row;
+            across[i] = column;
+            if (at + i + 1 < pixels) {
+                column = column + 1 < w->width ? column + 1 : 0;
+                row += column == 0;
             }
+        }
+        for (int32_t c = 0; c < w->channels;) {
+            const int32_t group = c / each, left = (group + 1) * each - c, count = left < BLOCK ? left : BLOCK;
+            for (int32_t i = 0; i < COLUMNS && left == each; i++) {
+                column_of(l, x, rows[i], across[i], group, columns + i * length);
+            }
+            sums_of(l, columns, c, count, sums);
+            for (int32_t i = 0; i < some; i++) {
+                place(l, c, count, sums + i * BLOCK, y + (at + i) * w->channels + c);
+            }
+            c += count;
         }
     }
 }
 
 /*** dense answer ***/
-static void answer(const struct layer *l, const int8_t *x, int32_t *logits)
+static void answer(const struct layer *l, const int8_t *x, int16_t *columns, int32_t *logits)
 {
-    const struct inside in = inside(&l->window, 0, 0);
-    for (int32_t c = 0; c < l->window.channels; c++) {
-        logits[c] = scaled(dense_sum(l, &in, x, c), l->multiplier[c], l->shift[c]);
+    int32_t sums[COLUMNS * BLOCK];
+    const int32_t channels = l->window.channels, each = channels / l->groups;
+    for (int32_t c = 0; c < channels;) {
+        const int32_t group = c / each, left = (group + 1) * each - c, count = left < BLOCK ? left : BLOCK;
+        for (int32_t i = 0; i < COLUMNS && left == each; i++) {
+            column_of(l, x, 0, 0, group, columns + i * vectors_of(l) * LANES);
+        }
+        sums_of(l, columns, c, count, sums);
+        for (int32_t i = 0; i < count; i++) {
+            logits[c + i] = scaled(sums[i] + l->bias[c + i], l->multiplier[c + i], l->shift[c + i]);
+        }
+        c += count;
     }
 }
 
@@ -147,19 +291,24 @@ static void answer(const struct layer *l, const int8_t *x, int32_t *logits)
 static void depthwise(const struct layer *l, const int8_t *x, int8_t *y)
 {
     const struct window *w = &l->window;
-    const int32_t zero = l->zero;
+    const int16_t zero = l->zero;
     for (int32_t row = 0; row < w->height; row++) {
         for (int32_t column = 0; column < w->width; column++) {
             const struct inside in = inside(w, row, column);
-            for (int32_t c = 0; c < w->channels; c++) {
-                int32_t sum = l->bias[c];
+            for (int32_t c = 0; c < w->channels; c += BLOCK) {
+                const int32_t count = w->channels - c < BLOCK ? w->channels - c : BLOCK;
+                int32_t sums[BLOCK] = {0};
                 for (int32_t i = in.row; i < in.rows; i++) {
                     for (int32_t j = in.column; j < in.columns; j++) {
-                        const int8_t *weight = l->weight + (i * w->kernel_width + j) * w->channels;
-                        sum += (pixel(w, &in, x, i, j)[c] - zero) * weight[c];
+                        const int8_t *a = pixel(w, &in, x, i, j) + c;
+                        const int8_t *b = l->weight + (i * w->kernel_width + j) * w->channels + c;
+                        for (int32_t k = 0; k < count; k++) {
+                            sums[k] += (int16_t)((a[k] - zero) * b[k]);
+                        }
                     }
                 }
-                *y++ = placed(scaled(sum, l->multiplier[c], l->shift[c]), l->ends);
+                place(l, c, count, sums, y);
+                y += count;
             }
         }
     }
@@ -226,14 +375,23 @@ struct term {
 static void sum(const struct term *terms, int count, int32_t pixels, int32_t channels, int shift, struct ends ends,
                 int8_t *y)
 {
+    int32_t totals[32];
     for (int32_t i = 0; i < pixels; i++) {
-        for (int32_t c = 0; c < channels; c++) {
-            int32_t total = (int32_t)1 << (shift - 1);
-            for (int t = 0; t < count; t++) {
-                const int32_t at = terms[t].single ? c : i * channels + c;
-                total += (terms[t].x[at] - terms[t].zero) * terms[t].multiplier;
+        for (int32_t c = 0; c < channels; c += 32) {
+            const int32_t some = channels - c < 32 ? channels - c : 32;
+            for (int32_t k = 0; k < some; k++) {
+                totals[k] = (int32_t)1 << (shift - 1);
             }
-            y[i * channels + c] = placed(total >> shift, ends);
+            for (int t = 0; t < count; t++) {
+                const int8_t *x = terms[t].x + (terms[t].single ? c : i * channels + c);
+                const int32_t multiplier = terms[t].multiplier, zero = terms[t].zero;
+                for (int32_t k = 0; k < some; k++) {
+                    totals[k] += (x[k] - zero) * multiplier;
+                }
+            }
+            for (int32_t k = 0; k < some; k++) {
+                *y++ = placed(totals[k] >> shift, ends);
+            }
         }
     }
 }
@@ -245,10 +403,12 @@ static void product(const int8_t *a, int zero_a, const int8_t *b, int zero_b, in
 {
     for (int32_t i = 0; i < pixels; i++) {
         for (int32_t c = 0; c < channels; c++) {
-            const int32_t at = i * channels + c;
-            const int32_t value = (int32_t)(a[at] - zero_a) * (b[single ? c : at] - zero_b);
-            y[at] = placed(scaled(value, multiplier, shift), ends);
+            const int32_t value = (int32_t)(a[c] - zero_a) * (b[c] - zero_b);
+            y[c] = placed(scaled(value, multiplier, shift), ends);
         }
+        a += channels;
+        b += single ? 0 : channels;
+        y += channels;
     }
 }
 
@@ -259,15 +419,17 @@ static void highest(const struct window *w, const int8_t *x, int8_t *y)
         for (int32_t column = 0; column < w->width; column++) {
             const struct inside in = inside(w, row, column);
             for (int32_t c = 0; c < w->channels; c++) {
-                int8_t most = -128;
-                for (int32_t i = in.row; i < in.rows; i++) {
-                    for (int32_t j = in.column; j < in.columns; j++) {
-                        const int8_t level = pixel(w, &in, x, i, j)[c];
-                        most = level > most ? level : most;
+                y[c] = -128;
+            }
+            for (int32_t i = in.row; i < in.rows; i++) {
+                for (int32_t j = in.column; j < in.columns; j++) {
+                    const int8_t *from = pixel(w, &in, x, i, j);
+                    for (int32_t c = 0; c < w->channels; c++) {
+                        y[c] = from[c] > y[c] ? from[c] : y[c];
                     }
                 }
-                *y++ = most;
             }
+            y += w->channels;
         }
     }
 }
@@ -277,18 +439,27 @@ static void highest(const struct window *w, const int8_t *x, int8_t *y)
 static void mean(const struct window *w, int zero, const int32_t *multiplier, const int8_t *shift, int several,
                  struct ends ends, const int8_t *x, int8_t *y)
 {
+    int32_t totals[32];
     for (int32_t row = 0; row < w->height; row++) {
         for (int32_t column = 0; column < w->width; column++) {
             const struct inside in = inside(w, row, column);
             const int32_t at = several ? (in.rows - in.row) * (in.columns - in.column) - 1 : 0;
-            for (int32_t c = 0; c < w->channels; c++) {
-                int32_t total = 0;
+            for (int32_t c = 0; c < w->channels; c += 32) {
+                const int32_t some = w->channels - c < 32 ? w->channels - c : 32;
+                for (int32_t k = 0; k < some; k++) {
+                    totals[k] = 0;
+                }
                 for (int32_t i = in.row; i < in.rows; i++) {
                     for (int32_t j = in.column; j < in.columns; j++) {
-                        total += pixel(w, &in, x, i, j)[c] - zero;
+                        const int8_t *from = pixel(w, &in, x, i, j) + c;
+                        for (int32_t k = 0; k < some; k++) {
+                            totals[k] += from[k] - zero;
+                        }
                     }
                 }
-                *y++ = placed(scaled(total, multiplier[at], shift[at]), ends);
+                for (int32_t k = 0; k < some; k++) {
+                    *y++ = placed(scaled(totals[k], multiplier[at], shift[at]), ends);
+                }
             }
         }
     }
@@ -331,7 +502,9 @@ static void total(const int8_t *x, int zero, int32_t pixels, int32_t channels, i
 {
     for (int32_t c = 0; c < channels; c++) {
         logits[c] = 0;
-        for (int32_t i = 0; i < pixels; i++) {
+    }
+    for (int32_t i = 0; i < pixels; i++) {
+        for (int32_t c = 0; c < channels; c++) {
             logits[c] += x[i * channels + c] - zero;
         }
     }

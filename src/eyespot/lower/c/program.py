@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eyespot.core.ops import Pair
-from eyespot.lower.c.arena import Arena
+from eyespot.lower.c.arena import LANES, Arena
 from eyespot.lower.c.integer_program import (
     Ends,
     Fixed,
@@ -29,14 +29,15 @@ from eyespot.lower.c.integer_program import (
 from eyespot.lower.c.text import comment, numbers, quoted
 
 _ORDER = (
-    "always", "scaled", "placed", "window", "layer", "dense", "dense levels", "dense answer", "depthwise", "cmsis",
-    "lookup", "sum", "product", "highest", "mean", "gather", "fill", "flat", "total",
+    "always", "scaled", "placed", "window", "layer", "layer levels", "dense", "dense levels", "dense answer",
+    "depthwise", "cmsis", "lookup", "sum", "product", "highest", "mean", "gather", "fill", "flat", "total",
 )  # fmt: skip
 _NEEDS: Mapping[str, tuple[str, ...]] = {
-    "dense levels": ("dense", "scaled", "placed", "cmsis"),
+    "dense levels": ("dense", "layer levels", "cmsis"),
     "dense answer": ("dense", "scaled"),
     "dense": ("layer",),
-    "depthwise": ("layer", "scaled", "placed", "cmsis"),
+    "depthwise": ("layer levels", "cmsis"),
+    "layer levels": ("layer", "scaled", "placed"),
     "layer": ("window", "placed"),
     "sum": ("placed",),
     "product": ("placed", "scaled"),
@@ -160,25 +161,29 @@ class ProgramWriter:
         op = step.op
         deep = step.depthwise and step.ends is not None
         axes = (1, 2, 3, 0) if deep else (0, 2, 3, 1)
-        weight = self._array("int8_t", step.weight.transpose(axes).reshape(-1), f"{step.name}: weights")
+        beyond = 0 if deep else -step.weight[0].size % LANES  # what the last row is read beyond its end
+        rows = np.append(step.weight.transpose(axes).reshape(-1), np.zeros(beyond, np.int8))
+        weight = self._array("int8_t", rows, f"{step.name}: weights")
         bias = self._array("int32_t", step.bias)
         multiplier, shift = self._scales(step.scales, "shift_type")
         window = self._window(step, op.kernel, op.stride, op.padding[:2], op.dilation)
         zero = step.zero - _OUTSIDE
         ends = ", ".join(str(value - _OUTSIDE) for value in step.ends or Ends())
-        text = f"{{{window}}}, {op.groups}, {zero}, {{{ends}}}, {weight}, {bias}, {multiplier}, {shift}"
+        small = int(all(scale.shift < -1 for scale in step.scales))
+        text = f"{{{window}}}, {op.groups}, {zero}, {small}, {{{ends}}}, {weight}, {bias}, {multiplier}, {shift}"
         name = self._struct("struct layer", text)
         x = self._at(step.inputs[0])
+        columns = f"memory.columns + {self._arena.columns[step.name] // 2}" if not deep else ""
         if step.ends is None:
             self._used.add("dense answer")
-            self._call("answer", f"&{name}", x, "logits")
+            self._call("answer", f"&{name}", x, columns, "logits")
             return
-        kernel, section = ("depthwise", "depthwise") if deep else ("dense", "dense levels")
-        self._used.add(section)
+        self._used.add("depthwise" if deep else "dense levels")
         self._reserve(step, deep)
         y = self._at(step.name)
         self._lines.append(f"    if (!BY_CMSIS(&{name}, {int(deep)}, {x}, {y})) {{")
-        self._lines.append(f"        {kernel}(&{name}, {x}, {y});")
+        call = f"depthwise(&{name}, {x}, {y})" if deep else f"dense(&{name}, {x}, {columns}, {y})"
+        self._lines.append(f"        {call};")
         self._lines.append("    }")
 
     def _reserve(self, step: Layer, deep: bool) -> None:
@@ -201,6 +206,8 @@ class ProgramWriter:
             for name, multiplier, zero in zip(step.inputs, step.multipliers, step.zeros, strict=True)
         )
         self._lines += ["    {", f"        static const struct term terms[] = {{{terms}}};"]
+        if not any(self._single(name, pixels) for name in step.inputs):
+            pixels, channels = 1, pixels * channels
         ends, y = self._ends(step.ends), self._at(step.name)
         call = f"sum(terms, {len(step.inputs)}, {pixels}, {channels}, {step.shift}, {ends}, {y});"
         self._lines += [f"        {call}", "    }"]

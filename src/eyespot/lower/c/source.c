@@ -7,7 +7,11 @@
 @TABLES@
 
 @FIRST@
-static int8_t arena[EYESPOT_ARENA];
+static union {
+    int16_t columns[EYESPOT_ARENA / 2];
+    int8_t bytes[EYESPOT_ARENA];
+} memory;
+#define arena memory.bytes
 
 uint8_t *eyespot_pixels(void)
 {
