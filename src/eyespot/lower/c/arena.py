@@ -62,7 +62,8 @@ def _columns(step: Step) -> int:
     """Bytes of the columns that a step works on: windows in int16."""
     if not isinstance(step, Layer) or (step.depthwise and step.ends is not None):
         return 0
-    return _COLUMNS * 2 * LANES * -(-step.weight[0].size // LANES)
+    inputs = int(step.weight[0].size)
+    return _COLUMNS * 2 * LANES * -(-inputs // LANES)
 
 
 def _lives(program: IntegerProgram) -> tuple[dict[str, str], dict[str, Life]]:
