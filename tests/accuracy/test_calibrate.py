@@ -1,13 +1,36 @@
 """Calibration: the temperature that fits, within its bounds, and the error that it mends; small cases by hand."""
 
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from conftest import make_bundle, make_pictures
 from eyespot.accuracy.abstain import at_threshold
-from eyespot.accuracy.calibrate import COOLEST, HOTTEST, calibrated, expected_error, fit_temperature, reliability
+from eyespot.accuracy.calibrate import (
+    COOLEST,
+    HOTTEST,
+    calibrated,
+    expected_error,
+    fit_temperature,
+    reliability,
+    write_calibrated,
+)
+from eyespot.accuracy.dataset import examples
+from eyespot.accuracy.evaluation import evaluate
+from eyespot.accuracy.overlap import Overlap
+from eyespot.bundle.store import read
 from eyespot.core.card import Card
+from eyespot.core.labels import Labels
 from eyespot.errors import UsageError
 from eyespot.image.readout import softmax
+from eyespot.run.predict import Model
+from eyespot.run.verify import verify
+from terminal import on_a_terminal
 from tolerances import FITTED, PROBABILITY
 
 
@@ -117,3 +140,82 @@ def test_no_probabilities():
         reliability(np.array([1.5]), np.array([True]))
     with pytest.raises(UsageError, match=r"\(pictures,\)"):
         reliability(np.zeros(2), np.zeros(3, bool))
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    """A bundle, 40 images of which it names most rightly, and their evaluation."""
+    folder = tmp_path_factory.mktemp("calibrating")
+    bundle = make_bundle(folder / "bundle", classes=3)
+    with Model(bundle, threads=1) as model:
+        for number, path in enumerate(make_pictures(folder / "pictures", 40)):
+            label = (model(path).top(1)[0].index + (number % 5 == 0)) % 3
+            (folder / "data" / f"class {label}").mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / "data" / f"class {label}")
+        return bundle, folder / "data", evaluate(model, examples(folder / "data", bundle.labels), precision=0.9)
+
+
+def test_a_calibrated_bundle_is_whole_and_serves_what_was_fitted(answered, tmp_path):
+    bundle, data, result = answered
+    written = write_calibrated(bundle, result, tmp_path / "new")
+    opened = read(tmp_path / "new")
+    assert opened.card == written.card
+    assert opened.card.temperature == result.fitted[0] != 1
+    assert opened.card.threshold is not None
+    assert opened.card.files == bundle.card.files
+    assert all(check.passed for check in verify(opened))
+    assert read(bundle.path).card.temperature == 1  # as it was
+    with Model(opened, threads=1) as model:
+        again = evaluate(model, examples(data, opened.labels), precision=0.9)
+    assert again.certain is not None
+    assert again.certain.precision >= 0.9
+    assert again.top1 == result.top1
+
+
+def test_in_place_the_card_alone_is_replaced(answered, tmp_path):
+    bundle, _, result = answered
+    shutil.copytree(bundle.path, tmp_path / "own")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "own").iterdir()}
+    own = read(tmp_path / "own")
+    write_calibrated(own, result, tmp_path / "own")
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "own").iterdir()}
+    assert {name for name in before if before[name] != after[name]} == {"card.json"}
+    assert before.keys() == after.keys()  # nothing is left behind
+    assert read(tmp_path / "own").card.temperature == result.fitted[0]
+    assert all(check.passed for check in verify(read(tmp_path / "own")))
+
+
+def test_what_nothing_can_be_calibrated_on_is_refused(answered, tmp_path):
+    bundle, _, result = answered
+    few = replace(result, answers=result.answers.only(np.arange(40) < 19))
+    with pytest.raises(UsageError, match="expected 20 images or more to calibrate on, got 19"):
+        write_calibrated(bundle, few, tmp_path / "out")
+    trained = replace(result, overlap=Overlap(trained=40, right=40, counted=True, validated=0))
+    with pytest.raises(UsageError, match="every image was trained on"):
+        write_calibrated(bundle, trained, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UsageError, match="is not a bundle"):
+        write_calibrated(bundle, result, tmp_path / "taken")
+
+
+def test_the_option_of_evaluate(answered, tmp_path):
+    bundle, data, result = answered
+    asked = [sys.executable, "-m", "eyespot", "evaluate", str(bundle.path), str(data), "--precision", "0.9"]
+    done = subprocess.run([*asked, "--calibrate", str(tmp_path / "new")], capture_output=True, check=True, text=True)
+    assert json.loads(done.stdout)["calibrated"] == str(tmp_path / "new")
+    assert read(tmp_path / "new").card.temperature == result.fitted[0]
+    code, text = on_a_terminal([*asked, "--calibrate", str(tmp_path / "seen")])
+    assert code == 0
+    assert f"seen has temperature {result.fitted[0]:.4g} and threshold " in text
+    done = subprocess.run([*asked, "--calibrate", str(data)], capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "exists and is not a bundle" in done.stderr
+
+
+def test_calibrating_takes_the_validation_split_and_evaluating_the_test_split(tmp_path):
+    for part, count in (("train", 1), ("val", 2), ("test", 3)):
+        make_pictures(tmp_path / part / "class 0", count)
+    labels = Labels.numbered(1)
+    assert len(examples(tmp_path, labels)) == 3
+    assert len(examples(tmp_path, labels, usual=("val", "test"))) == 2

@@ -7,17 +7,23 @@ Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017, arXiv 1706.04
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyespot.accuracy.abstain import for_precision
+from eyespot.bundle.store import Bundle, write_with_card
 from eyespot.core.card import Card
 from eyespot.errors import UsageError
 from eyespot.image.readout import softmax
 
+if TYPE_CHECKING:
+    from eyespot.accuracy.evaluation import Evaluation
+
 BINS = 15
+LEAST_IMAGES = 20  # to calibrate a bundle on
 COOLEST, HOTTEST = 0.05, 20.0  # bounds of a fitted temperature
 _ROWS = 4096  # logits in float64 at the same time
 _STEPS = 60  # Newton needs under ten; halving the bracket, the worst case, gives ten digits in 40
@@ -71,6 +77,20 @@ def calibrated(
         kept = for_precision(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets, precision)
         threshold = kept.threshold if kept else None
     return replace(card, temperature=temperature, threshold=threshold)
+
+
+def write_calibrated(bundle: Bundle, result: Evaluation, out: str | Path) -> Bundle:
+    """The bundle with the temperature, and the threshold for ``result.wanted``, that fit an evaluation of it.
+
+    Written to ``out``: a new directory, or the bundle's own, whose card is then replaced. UsageError where fewer than
+    20 images count, or ones that the bundle was trained on, since it is surer of those.
+    """
+    if result.overlap is not None and result.overlap.counted:
+        raise UsageError("every image was trained on, and the network is surer of those; calibrate on other images")
+    if result.pictures < LEAST_IMAGES:
+        raise UsageError(f"expected {LEAST_IMAGES} images or more to calibrate on, got {result.pictures}")
+    card = calibrated(bundle.card, result.answers.logits, result.answers.targets, precision=result.wanted)
+    return write_with_card(bundle, card, out)
 
 
 def _slope(logits: NDArray[np.floating], targets: NDArray[np.int64], sharpness: float) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,18 +31,20 @@ class Example(NamedTuple):
         return self.path if self.stored is None else self.stored.source.read(self.stored.sample)
 
 
-def examples(data: Path, labels: Labels, *, part: str | None = None) -> list[Example]:
+def examples(
+    data: Path, labels: Labels, *, part: str | None = None, usual: Sequence[str] = ("test", "val")
+) -> list[Example]:
     """The labelled pictures of a folder, CSV, zip or tar (see ``open_source``), in one order every time.
 
     Classes are called by a label's id or name; spaces, underscores and case do not matter. part: "train", "val" or
-    "test" where the data have parts; without it their test part, or else their validation part. A picture that was
-    promised and cannot be had stands among them, so that it fails in its place.
+    "test" where the data have parts; without it the first of ``usual`` that they have. A picture that was promised and
+    cannot be had stands among them, so that it fails in its place.
     UsageError says which class or line does not fit.
     """
     source = open_source(data, labels=labels)
     given = {sample.part for sample in source.samples} - {None}
     if part is None:
-        part = next((name for name in ("test", "val") if name in given), None)
+        part = next((name for name in usual if name in given), None)
     elif part not in given:
         has = f"the parts {', '.join(sorted(filter(None, given)))}" if given else "no parts"
         raise UsageError(f"{data} has {has}, {part} was asked for; take another part")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from eyespot.bundle.training_images import TRAINING_IMAGES, TrainingImages
 from eyespot.core.card import Card
 from eyespot.core.labels import Labels
+from eyespot.core.whole import whole
 from eyespot.errors import BundleError, HashMismatch, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -152,9 +153,6 @@ def write(
 
     Raises UsageError when something that is not a bundle, or (without ``replace``) anything at all, is in its place.
     """
-    import shutil
-    import tempfile
-
     import numpy as np
     from safetensors.numpy import save
 
@@ -172,7 +170,35 @@ def write(
     if digests is not None:
         contents[TRAINING_IMAGES] = digests
     card = card.with_files({name: hashlib.sha256(data).hexdigest() for name, data in contents.items()})
-    contents[CARD] = card.to_text().encode()
+    _put(path, {**contents, CARD: card.to_text().encode()}, replace=replace)
+    return Bundle(path, card, labels)
+
+
+def write_with_card(bundle: Bundle, card: Card, path: str | Path) -> Bundle:
+    """The bundle with another card at ``path``: a copy, or in place where ``path`` is the bundle's own directory.
+
+    The card may differ in what describes the answers (temperature, threshold, metrics, …), not in graph or labels. In
+    place, readers find the old card or the new one, whole. UsageError when something else is in the place.
+    """
+    path, card = Path(path), card.with_files(bundle.card.files)
+    text = card.to_text().encode()
+    if path.exists() and path.samefile(bundle.path):
+        try:
+            with whole(path / CARD, durable=True) as file:
+                file.write(text)
+        except OSError as error:
+            raise BundleError(f"{path / CARD} cannot be written: {error.strerror or error}") from None
+    else:
+        check_free(path, replace=False)
+        _put(path, {name: (bundle.path / name).read_bytes() for name in card.files} | {CARD: text}, replace=False)
+    return Bundle(path, card, bundle.labels)
+
+
+def _put(path: Path, contents: Mapping[str, bytes], *, replace: bool) -> None:
+    """Writes a bundle's files beside its place and renames them into it."""
+    import shutil
+    import tempfile
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -185,7 +211,6 @@ def write(
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
         raise BundleError(f"{path} cannot be written: {error.strerror or error}") from None
-    return Bundle(path, card, labels)
 
 
 def check_free(path: Path, *, replace: bool) -> None:

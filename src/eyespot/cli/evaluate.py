@@ -15,6 +15,7 @@ from eyespot.errors import UsageError
 if TYPE_CHECKING:
     from eyespot.accuracy.abstain import Abstention
     from eyespot.accuracy.evaluation import Evaluation
+    from eyespot.bundle.store import Bundle
 
 _LISTED = 20  # pictures that could not be read, named
 _CLASSES = 30  # with more, a table of them is no longer read
@@ -33,7 +34,11 @@ _CLASSES = 30  # with more, a table of them is no longer read
 )  # fmt: skip
 @click.option(
     "--part", type=click.Choice(["train", "val", "test"]),
-    help="Of data that are divided.  [default: test, else val]",
+    help="Of data that are divided.  [default: test, else val; with --calibrate val, else test]",
+)  # fmt: skip
+@click.option(
+    "--calibrate", "calibrated", type=click.Path(path_type=Path),
+    help="Bundle to write with the temperature and threshold that fit DATA: a new directory, or BUNDLE's own.",
 )  # fmt: skip
 @click.option("--runtime", default="onnxruntime", show_default=True, type=RUNTIME)
 @click.option("--workers", type=click.IntRange(1), help="Pictures at the same time.  [default: one per core]")
@@ -44,6 +49,7 @@ def command(
     as_json: bool,
     precision: float,
     part: str | None,
+    calibrated: Path | None,
     runtime: str,
     workers: int | None,
 ) -> int:
@@ -55,14 +61,18 @@ def command(
     With two .json files, detections in COCO's results form are scored against COCO's instances, without a network.
     """
     if bundle.lower().endswith(".json") and data.suffix.lower() == ".json":
-        if report is not None or part is not None:
-            raise UsageError("expected --json alone with files of detections, got --report or --part; leave them out")
+        if (report, part, calibrated) != (None, None, None):
+            raise UsageError(
+                "expected --json alone with files of detections, got --report, --part or --calibrate; leave them out"
+            )
         from eyespot.cli.evaluate_results import evaluate_results
 
         evaluate_results(Path(bundle), data, as_json=as_json)
         return 0
+    from eyespot.accuracy.calibrate import write_calibrated
     from eyespot.accuracy.dataset import examples
     from eyespot.accuracy.evaluation import evaluate
+    from eyespot.bundle.store import check_free
     from eyespot.pages.about import about
     from eyespot.pages.evaluation_page import check_page, write_page
     from eyespot.run.predict import load
@@ -71,14 +81,19 @@ def command(
     if report is not None:
         check_page(report)
     with load(bundle, runtime=runtime, threads=1) as model:
-        labelled = examples(data, model.bundle.labels, part=part)
+        if calibrated is not None and calibrated.resolve() != model.bundle.path.resolve():
+            check_free(calibrated, replace=False)
+        usual = ("test", "val") if calibrated is None else ("val", "test")
+        labelled = examples(data, model.bundle.labels, part=part, usual=usual)
         with terminal.Progress(len(labelled)) as progress:
             result = evaluate(model, labelled, precision=precision, workers=workers, step=progress.step)
         facts = about(model, data, labelled)
         if report is not None:
             write_page(report, result, facts, model=model, data=labelled)
+        written = None if calibrated is None else write_calibrated(model.bundle, result, calibrated)
     if as_json or not sys.stdout.isatty():
-        click.echo(json_text({**result.to_json(), "about": facts}))
+        made = {} if written is None else {"calibrated": str(written.path)}
+        click.echo(json_text({**result.to_json(), "about": facts, **made}))
     else:
         unseen = " that it was not trained on" if result.overlap and not result.overlap.counted else ""
         click.echo(f"{result.model} on {result.pictures:,} pictures of {data}{unseen}")
@@ -88,12 +103,20 @@ def command(
         if 1 < len(result.classes) <= _CLASSES:
             click.echo("\n" + _classes(result))
         click.echo("\n" + _abstaining(result))
+        if written is not None:
+            click.echo("\n" + _calibrated(written))
         click.echo(progress.summary() + (f" → {report}" if report else ""), err=True)
     for failure in result.failures[:_LISTED]:
         click.echo(f"not counted: {failure}", err=True)
     if len(result.failures) > _LISTED:
         click.echo(f"not counted: {len(result.failures) - _LISTED:,} more that could not be read", err=True)
     return 1 if result.failures else 0
+
+
+def _calibrated(written: Bundle) -> str:
+    card = written.card
+    threshold = "no threshold" if card.threshold is None else f"threshold {card.threshold:.4f}"
+    return f"{written.path} has temperature {card.temperature:.4g} and {threshold}: evaluate it on other images"
 
 
 def _figures(result: Evaluation) -> str:
