@@ -152,6 +152,9 @@ def test_import(tmp_path):
     ("args", "code", "message"),
     [
         (["import", "none.pth"], 2, "not a file"),
+        (["import", "google/mobilenet_v2_1.0_224"], 2, "run eyespot fetch mobilenet_v2_1.0.google and pass --model"),
+        (["import", "nobody/no_net"], 2, "hf download nobody/no_net --local-dir no_net, and run eyespot import no_net"),
+        (["show", "nobody/no_net"], 2, "hf download nobody/no_net --local-dir no_net, and run eyespot import no_net"),
         (["import", "CARD"], 1, ""),
         (["import", "none.pth", "--set", "size"], 2, "KEY=VALUE"),
         (["import", "none.pth", "--background"], 2, "--labels"),

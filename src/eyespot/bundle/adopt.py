@@ -13,7 +13,15 @@ from pathlib import Path
 
 from eyespot.bundle.build import build
 from eyespot.bundle.fit import Fitted, Say, fit
-from eyespot.bundle.published import Published, by_sha256, label_set
+from eyespot.bundle.published import (
+    LABEL_SETS,
+    Published,
+    by_hub_name,
+    by_sha256,
+    how_to_import,
+    is_hub_name,
+    label_set,
+)
 from eyespot.bundle.store import Bundle, check_free, sha256
 from eyespot.core.card import Card
 from eyespot.core.labels import Labels
@@ -98,7 +106,7 @@ def adopt(
     if file.is_dir():
         file, request = _described(file, request)
     if not file.is_file():
-        raise UsageError(f"{file} is not a file; pass the weights file to import")
+        raise UsageError(_no_file(file))
     digest = sha256(file)
     card = published or by_sha256(digest)
     if card is not None and request.architecture not in (None, card.architecture):
@@ -116,7 +124,7 @@ def adopt(
     )
     if fitted.outputs == 1:
         fitted = _two_classes(file, fitted, request)
-    labels = request.labels or _labels(fitted, card, say)
+    labels = _given(request.labels, fitted) or _labels(fitted, card, say)
     architecture = fitted.architecture.rpartition(":")[2]  # of a network in a person's own file, its function's name
     name = name or f"{architecture}.{digest[:8]}"
     made = Card(
@@ -158,6 +166,16 @@ def _described(path: Path, request: Request) -> tuple[Path, Request]:
     )
 
 
+def _no_file(path: Path) -> str:
+    text = path.as_posix()
+    if not is_hub_name(text):
+        return f"{path} is not a file; pass the weights file to import"
+    if card := by_hub_name(text):
+        name = card.name
+        return f"{text} on the Hugging Face hub needs no import; run eyespot fetch {name} and pass --model {name}"
+    return how_to_import(text)
+
+
 def _place(name: str) -> Path:
     from eyespot.bundle.cache import bundle_directory
 
@@ -168,7 +186,11 @@ def _place(name: str) -> Path:
 
 def _two_classes(file: Path, fitted: Fitted, request: Request) -> Fitted:
     """One output is a probability where the file, or the caller by naming two classes, says so."""
-    if (fitted.keras is not None and fitted.keras.activation == "sigmoid") or len(request.labels or ()) == 2:
+    if (
+        (fitted.keras is not None and fitted.keras.activation == "sigmoid")
+        or len(request.labels or ()) == 2
+        or len(fitted.classes.names if fitted.classes else ()) == 2
+    ):
         return fitted.with_two_outputs()
     raise UsageError(
         f"{file.name} has one output and does not say what it means; if it is the logit of a probability (a sigmoid "
@@ -176,10 +198,19 @@ def _two_classes(file: Path, fitted: Fitted, request: Request) -> Fitted:
     )
 
 
+def _given(labels: Labels | None, fitted: Fitted) -> Labels | None:
+    """The caller's labels; a set of eyespot's own fits a network with a background class too."""
+    if labels is not None and labels.source in LABEL_SETS.values() and fitted.outputs == len(labels) + 1:
+        return replace_fields(labels, background=True)
+    return labels
+
+
 def _labels(fitted: Fitted, card: Published | None, say: Say) -> Labels:
     if card is not None:
         return label_set(card.labels, background=card.background)
     outputs = fitted.outputs
+    if fitted.classes is not None and len(fitted.classes.names) == outputs:
+        return Labels(fitted.classes.names, fitted.classes.ids, "the weights file")
     if fitted.matched.scheme == "akamaster.resnet_cifar" and outputs == 10:
         return label_set("cifar10")
     if outputs in (1000, 1001):

@@ -12,9 +12,10 @@ from eyespot.arch.catalogue import draw
 from eyespot.bundle.published import Published
 from eyespot.errors import WeightsError
 from eyespot.lower.fold import fold_graph
-from eyespot.weights.arrays import Array
+from eyespot.weights.arrays import Array, shown
 from eyespot.weights.by_order import BY_ORDER, by_order
 from eyespot.weights.checkpoint import Checkpoint, read_checkpoint
+from eyespot.weights.class_names import ClassNames
 from eyespot.weights.identify import Candidate, identify, the_one
 from eyespot.weights.keras_model import KerasModel, read_keras_model
 from eyespot.weights.names import Matched, match
@@ -32,6 +33,7 @@ class Fitted(NamedTuple):
     arguments: Mapping[str, Any]
     matched: Matched
     keras: KerasModel | None = None  # what a Keras file says beside the weights
+    classes: ClassNames | None = None  # what the file calls its outputs
 
     @property
     def outputs(self) -> int:
@@ -79,7 +81,8 @@ def fit(
     if card is None and checkpoint.format.startswith("keras"):
         keras = read_keras_model(file.name, checkpoint)
     if checkpoint.beside:
-        say(f"took the network under {checkpoint.under!r}, not {' or '.join(map(repr, checkpoint.beside))}")
+        others = " or ".join(map(shown, checkpoint.beside[:5]))
+        say(f"took the network under {shown(checkpoint.under or '')}, not the one under {others}")
     tensors = checkpoint.tensors
     drawn: dict[str, object] = {} if checkpoint.size is None else {"size": list(checkpoint.size)}
     if card is not None:
@@ -95,8 +98,14 @@ def fit(
     if prefixed.keys() == graph.parameters.keys():  # a network of one's own, with that prefix in its names
         tensors = prefixed
     if scheme == BY_ORDER:
-        return Fitted(architecture, drawn, by_order(tensors, (graph, graph.inference(), fold_graph(graph))), keras)
-    return Fitted(architecture, drawn, match(tensors, graph, scheme), keras)
+        return Fitted(
+            architecture,
+            drawn,
+            by_order(tensors, (graph, graph.inference(), fold_graph(graph))),
+            keras,
+            checkpoint.classes,
+        )
+    return Fitted(architecture, drawn, match(tensors, graph, scheme), keras, checkpoint.classes)
 
 
 def _identified(
@@ -111,13 +120,13 @@ def _identified(
     if not candidates:
         within = list(_within(tensors, architecture, scheme))
         if len(within) > 1:
-            names = ", ".join(prefix for prefix, _, _ in within)
+            names = ", ".join(shown(prefix) for prefix, _, _ in within)
             raise WeightsError(f"the file holds {len(within)} networks, under {names}; save one of them alone")
         if within:
             prefix, candidates, inside = within[0]
             outside = [name for name in tensors if not name.startswith(prefix)]
             more = ", …" if len(outside) > 3 else ""
-            say(f"left out {len(outside)} tensors outside {prefix!r}: {', '.join(outside[:3])}{more}")
+            say(f"left out what is not in {shown(prefix)}: {', '.join(map(shown, outside[:3]))}{more}")
             tensors = inside
     if len(candidates) > 1 and checkpoint.architecture is not None:
         known = TIMM_MODELS.get(checkpoint.architecture.partition(".")[0])

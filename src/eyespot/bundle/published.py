@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -123,6 +124,25 @@ def by_sha256(digest: str) -> Published | None:
     cards = published().values()
     whole = next((card for card in cards if card.sha256 == digest), None)
     return whole or next((c for c in cards if c.sha256_prefix and digest.startswith(c.sha256_prefix)), None)
+
+
+def by_hub_name(name: str) -> Published | None:
+    """The card of a repository on the Hugging Face hub: ``google/mobilenet_v2_1.0_224``."""
+    return next((card for card in published().values() if card.hub is not None and card.hub.repo == name), None)
+
+
+def is_hub_name(text: str) -> bool:
+    """Whether a text that names no file reads as owner and repository."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", text) is not None
+
+
+def how_to_import(hub_name: str) -> str:
+    """What to do with a model of the hub that has no card."""
+    folder = hub_name.rpartition("/")[2]
+    return (
+        f"{hub_name} is no file here, and eyespot has no card of such a model on the Hugging Face hub; if it is there, "
+        f"fetch its files, hf download {hub_name} --local-dir {folder}, and run eyespot import {folder}"
+    )
 
 
 def label_set(name: str, *, background: bool = False) -> Labels:

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyespot.bundle.cache import bundle_directory, cache_directory
-from eyespot.bundle.published import Published, installed_file, published
+from eyespot.bundle.published import (
+    Published,
+    by_hub_name,
+    how_to_import,
+    installed_file,
+    is_hub_name,
+    published,
+)
 from eyespot.bundle.store import CARD, Bundle, read, sha256
 from eyespot.core.processor import int8_is_faster
 from eyespot.errors import BundleError, FetchError, UnknownName, WeightsError
@@ -41,13 +48,19 @@ def open_bundle(name: str | Path, *, errand: Errand = Errand()) -> Bundle:
 
     A name is looked up among the bundles inside the package, then in the cache (``eyespot import`` and ``eyespot
     unpack`` without ``--out`` put them there), then among the published cards, whose weights are taken from an
-    installed distribution or fetched, and whose bundle is cached. Raises UnknownName, BundleError, HashMismatch,
+    installed distribution or fetched, and whose bundle is cached. A name on the Hugging Face hub, owner/repository, is
+    that of its card. Raises UnknownName, BundleError, HashMismatch,
     FetchError.
     """
     path = Path(name)
     if (path / CARD).is_file():
         return read(path)
     text = os.fspath(name)
+    if is_hub_name(text) and not path.exists():
+        named = by_hub_name(text)
+        if named is None:
+            raise UnknownName(how_to_import(text))
+        return open_bundle(named.name, errand=errand)
     if isinstance(name, Path) or path.name != text or path.is_dir():
         raise BundleError(f"{text} is not a bundle: there is no {CARD} in it; make one with `eyespot import`")
     for place in (BUILT_IN / text, bundle_directory(text)):

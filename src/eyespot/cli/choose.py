@@ -114,8 +114,8 @@ def command(
         click.echo(json.dumps(chosen.to_json(), ensure_ascii=False))
     else:
         click.echo("\n".join(_lines(chosen, out)))
-    for note in chosen.notes:
-        click.echo(click.style("note: ", fg="yellow") + note, err=True)
+    for text in chosen.notes:
+        terminal.note(text)
     return 0 if chosen.choice is not None else 1
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--scheme", help="Whose names the tensors have: torchvision, timm, keras, gluon, …")
 @click.option("--by-order", is_flag=True, help="The names say nothing; the tensors come in order of execution.")
 @click.option("--pixels", help="How pixels become numbers: imagenet, tf, lite, caffe, unit, raw.")
-@click.option("--labels", type=click.Path(path_type=Path), help="A file with one label per line, or id, tab, label.")
+@click.option("--labels", type=click.Path(path_type=Path), help="File of labels (lines or JSON), or imagenet_1k.")
 @click.option("--background", is_flag=True, help="The first output is 'none of these' and has no line in --labels.")
 @click.option("--licence", help="The weights' licence.")
 @click.option("--replace", is_flag=True, help="Put it in the place of a bundle that is there.")
@@ -42,14 +42,14 @@ def command(
     licence: str | None,
     replace: bool,
 ) -> None:
-    """Makes a bundle of WEIGHTS: .safetensors, .pth, .th, Keras .h5 or .keras, or a Hugging Face model's directory.
+    """Makes a bundle of WEIGHTS: .safetensors, .pth (torch), .npz, Keras' .h5 or .keras, or a model's directory.
 
-    Files that are published need no options, nor do directories.
+    Files that are published need no options, nor do directories as on the Hugging Face hub.
 
     Without --out the bundle goes into the cache, where `--model NAME` finds it.
     """
     from eyespot.bundle.adopt import Request, adopt
-    from eyespot.cli.terminal import number
+    from eyespot.cli.terminal import note, number
     from eyespot.core.cost import cost
 
     request = Request(
@@ -62,7 +62,7 @@ def command(
         labels=_labels(labels, background=background),
         licence=licence,
     )
-    bundle = adopt(weights, out, request=request, replace=replace)
+    bundle = adopt(weights, out, request=request, replace=replace, say=note)
     total = cost(bundle.card.graph)
     click.echo(
         f"{bundle.path} holds {bundle.card.name}: {len(bundle.labels)} classes, {number(total.parameters)} parameters, "
@@ -71,15 +71,11 @@ def command(
 
 
 def _labels(path: Path | None, *, background: bool) -> Labels | None:
-    from eyespot.core.labels import Labels
+    from eyespot.bundle.label_file import read_labels
     from eyespot.errors import UsageError
 
-    if path is None:
-        if background:
-            raise UsageError("--background goes with --labels; the published label sets know by themselves")
-        return None
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--labels {path} cannot be read: {error}") from None
-    return Labels.from_text(text, source=path.name, background=background)
+    if path is not None:
+        return read_labels(path, background=background)
+    if background:
+        raise UsageError("--background goes with --labels; the published label sets know by themselves")
+    return None

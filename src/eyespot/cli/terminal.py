@@ -69,6 +69,11 @@ def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = (), gap: str 
     return "\n".join(lines)
 
 
+def note(text: str) -> None:
+    """One line about what was chosen for the person, beside the results."""
+    click.echo(click.style("note: ", fg="yellow") + text, err=True)
+
+
 def number(value: float) -> str:
     """1234567 as 1.23 M."""
     for limit, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyespot.errors import WeightsError
 from eyespot.weights.arrays import Array
+from eyespot.weights.class_names import ClassNames
 from eyespot.weights.keras_config import input_size
 from eyespot.weights.keras_zip import is_keras_zip
 from eyespot.weights.npz_file import is_npz, read_npz
@@ -38,6 +39,7 @@ class Checkpoint:
     dictionary that held them, joined by dots; beside: those of other networks in the file. prefix: what was cut off the
     front of every name ('module.'). architecture: what the script that saved them calls the network. size: the image
     (height, width) that the network was built for, which only Keras' whole models say; keras: their description.
+    classes: names of the outputs beside the weights.
     """
 
     tensors: Mapping[str, Array]
@@ -48,6 +50,7 @@ class Checkpoint:
     beside: tuple[str, ...] = ()
     architecture: str | None = None
     keras: Mapping[str, Any] | None = None
+    classes: ClassNames | None = None
 
     def __str__(self) -> str:
         under = f" under {self.under!r}" if self.under else ""
@@ -90,8 +93,9 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 
         found = read_torch(path)
         return Checkpoint(
-            found.tensors, found.format, found.under, found.prefix, None, found.beside, found.architecture
-        )
+            found.tensors, found.format, found.under, found.prefix, None, found.beside, found.architecture,
+            classes=found.classes,
+        )  # fmt: skip
     for mark, at, what in _STRANGERS:
         if start[at : at + len(mark)] == mark:
             raise WeightsError(f"{path.name} is {what}")

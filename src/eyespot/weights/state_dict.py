@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from eyespot.errors import WeightsError
 from eyespot.weights.arrays import shown
+from eyespot.weights.class_names import ClassNames, class_names
 from eyespot.weights.stand_in import StandIn
 from eyespot.weights.torch_names import StoredTensor
 
@@ -18,6 +19,7 @@ KEYS = (
     "state_dict", "model_state_dict", "model_state", "model", "net_state_dict", "net_state", "net", "network", "module",
     "weights", "params", "backbone",
 )  # fmt: skip
+_CLASSES = ("class_to_idx", "idx_to_class", "classes", "class_names", "CLASSES", "labels", "id2label")
 _MAX_DEPTH = 3
 _MAX_MODULES = 100_000
 _NOT_OURS = re.compile(r"optim|sched|scaler|rng|callback|loop|criterion|loss", re.IGNORECASE)
@@ -28,13 +30,15 @@ Tensors = dict[str, StoredTensor]
 class StateDict(NamedTuple):
     """Tensors by name; under: the keys that lead to them, joined by dots; beside: where others were that were left.
 
-    architecture: what the script that saved them calls the network, where it says so (timm's ``arch``).
+    architecture: what the script that saved them calls the network, where it says so (timm's ``arch``). classes: what
+    it calls the outputs (``class_to_idx``).
     """
 
     tensors: Tensors
     under: str | None
     beside: tuple[str, ...] = ()
     architecture: str | None = None
+    classes: ClassNames | None = None
 
 
 def find_state_dict(file: str, objects: object) -> StateDict:
@@ -59,14 +63,14 @@ def find_state_dict(file: str, objects: object) -> StateDict:
             ranked[".".join(keys)] = (rank, tensors)
     known = sorted((path for path, (rank, _) in ranked.items() if rank <= len(KEYS)), key=lambda path: ranked[path][0])
     said = objects.get("arch")
-    architecture = said if isinstance(said, str) else None
+    beside = (said if isinstance(said, str) else None, _classes(objects))
     if known:
-        return StateDict(ranked[known[0]][1], known[0], tuple(known[1:]), architecture)
-    if _has_layers(at_top):
-        return StateDict(at_top, None, (), architecture)
+        return StateDict(ranked[known[0]][1], known[0], tuple(known[1:]), *beside)
+    if _has_layers(at_top):  # beside an epoch and the like; those of layers have dots in their names
+        return StateDict({name: t for name, t in at_top.items() if "." in name} or at_top, None, (), *beside)
     if len(ranked) == 1:
         ((path, (_, tensors)),) = ranked.items()
-        return StateDict(tensors, path, (), architecture)
+        return StateDict(tensors, path, (), *beside)
     if ranked:
         raise WeightsError(
             f"{file} holds {len(ranked)} dictionaries of tensors, under {', '.join(map(shown, list(ranked)[:5]))}; "
@@ -77,6 +81,15 @@ def find_state_dict(file: str, objects: object) -> StateDict:
         f"{file} holds {names}{', …' if len(objects) > 5 else ''}, but no dictionary of tensors by itself or under "
         f"another key; save model.state_dict() alone"
     )
+
+
+def _classes(objects: Mapping[object, object]) -> ClassNames | None:
+    places = [objects, *(objects.get(key) for key in ("hyper_parameters", "meta", "dataset_meta", "config"))]
+    for place in places:
+        for key in _CLASSES:
+            if isinstance(place, dict) and (names := class_names(place.get(key))) is not None:
+                return names
+    return None
 
 
 def _rank(key: str) -> int:

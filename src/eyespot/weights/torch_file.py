@@ -21,6 +21,7 @@ import numpy as np
 
 from eyespot.errors import UnsafeFile, WeightsError
 from eyespot.weights.arrays import Array, Budget, ByteOrder, element_size, shown, stored_type, widen
+from eyespot.weights.class_names import ClassNames
 from eyespot.weights.pickle_machine import Buffer, Machine
 from eyespot.weights.state_dict import find_state_dict
 from eyespot.weights.torch_names import NAMES, Storage, Storages, StoredTensor
@@ -44,6 +45,7 @@ class TorchTensors(NamedTuple):
     prefix: str
     beside: tuple[str, ...] = ()
     architecture: str | None = None
+    classes: ClassNames | None = None
 
 
 def read_torch(path: Path) -> TorchTensors:
@@ -211,4 +213,4 @@ def _gather(file: str, objects: object, kind: str, unfold: _Unfolder) -> TorchTe
     scalars = frozenset(name for name, tensor in found.tensors.items() if not tensor.shape)
     described, prefix = unwrap(found.tensors, scalars=scalars)
     tensors = {name: unfold(name, tensor) for name, tensor in described.items()}
-    return TorchTensors(tensors, kind, found.under, prefix, found.beside, found.architecture)
+    return TorchTensors(tensors, kind, found.under, prefix, found.beside, found.architecture, found.classes)
