@@ -183,10 +183,10 @@ def test_without_the_extra_the_built_in_model_answers(monkeypatch, tmp_path, exa
     monkeypatch.setenv("EYESPOT_CACHE", str(tmp_path))
     monkeypatch.setattr(metadata, "distribution", absent)
     with eyespot.load() as model:
-        assert model.bundle.card.name.endswith(".tiny200")
+        assert ".tiny200" in model.bundle.card.name
         assert len(model.bundle.labels) == 200
         assert model(examples / "chelsea.jpg").label
-    assert not list(tmp_path.iterdir())
+        assert [place.name for place in tmp_path.iterdir()] in ([], ["verified"])  # nothing was fetched or made
 
 
 def test_by_order(tmp_path):

@@ -89,7 +89,7 @@ def open_default(*, float32: bool = False) -> Bundle:
     int8 = not float32 and int8_is_faster()
     if is_here(IMAGENET) or (int8 and is_here(IMAGENET + INT8)) or installed_file(published()[IMAGENET]) is not None:
         return open_bundle(IMAGENET + INT8 if int8 else IMAGENET)
-    return read(BUILT_IN / BUILT_IN_DEFAULT)
+    return read(BUILT_IN / (BUILT_IN_DEFAULT + INT8 * int8))
 
 
 def built_in_names() -> list[str]:

@@ -21,7 +21,8 @@ from eyespot.run.session import ClosingSession, Session
 
 FIRST = 30  # calls before the second session is opened: neither a cold start nor a handful of images pays for it
 EVERY = 200  # calls between two trials
-PAIRS = 4  # calls of each session in a trial, by turns
+KEPT = 12  # timings of each session that the choice is made by; under load single ones say little
+PAIRS = 4  # calls of each session in a trial after the first, by turns
 BETTER = 0.9  # of the time: what the other session must take to be changed to
 
 
@@ -40,7 +41,7 @@ class SearchingSession(ClosingSession):
         self._used = 0  # which of the two
         self._calls = 0
         self._trial: deque[int] = deque()
-        self._times: tuple[list[float], list[float]] = ([], [])
+        self._times: tuple[deque[float], ...] = (deque(maxlen=KEPT), deque(maxlen=KEPT))
         self._closed = False
         self.inputs, self.outputs = self._sessions[0].inputs, self._sessions[0].outputs
 
@@ -84,17 +85,14 @@ class SearchingSession(ClosingSession):
             except RuntimeFailure:  # no memory for another one: the first goes on alone
                 self._calls = -(1 << 62)
                 return
-        self._times = ([], [])
-        self._trial.extend([0, 1] * (PAIRS + 1))
+        self._trial.extend([0, 1] * (PAIRS if self._times[1] else KEPT + 1))  # the first call of each warms it up
 
     def _record(self, chosen: int, seconds: float) -> None:
         with self._lock:
             self._times[chosen].append(seconds)
-            if self._trial or min(map(len, self._times)) <= PAIRS:
+            if self._trial or not all(self._times):
                 return
-            # Medians; the first call of each warms its memory up.
-            took = [sorted(times[1:])[(len(times) - 1) // 2] for times in self._times]
+            took = [sorted(times)[len(times) // 2] for times in self._times]
             other = 1 - self._used
             if took[other] < BETTER * took[self._used]:
                 self._used = other
-            self._times = ([], [])
