@@ -68,8 +68,9 @@ def test_a_log_names_the_stage_of_the_moment(monkeypatch):
 def test_no_lines_after_the_block_even_when_it_failed(monkeypatch):
     log = listen(monkeypatch)
     progress = terminal.Progress()
+    progress.stage("dividing")
     with pytest.raises(ZeroDivisionError), progress:
-        progress.stage(log.wait_for("eyespot: [\\d.]+ s") and 1 / 0)
+        progress.step(log.wait_for("eyespot: dividing: ") and 1 / 0)
     for thread in threading.enumerate():
         if thread.name == "eyespot-progress":
             thread.join(PATIENCE)
@@ -86,6 +87,15 @@ def test_a_short_command_says_nothing_in_a_log(monkeypatch):
         progress.stage("quick", 3)
         progress.step(3)
     assert stream.getvalue() == ""
+
+
+def test_nothing_is_said_before_anything_is_begun(monkeypatch):
+    log = listen(monkeypatch)
+    with terminal.Progress() as progress:
+        time.sleep(0.1)  # a few lines' time; that none come is right however slow the machine is
+        assert log.getvalue() == ""
+        progress.stage("at last")
+        log.wait_for("eyespot: at last: ")
 
 
 def test_the_total_is_counted_only_when_it_is_shown(monkeypatch):

@@ -143,6 +143,9 @@ def test_a_bundle_of_half_the_macs_verifies_serves_and_goes_on(bundle, data, tmp
     rows = {row.name: row for row in report.layers}
     assert all(row.after == small.card.graph.shape(name)[0] <= row.before for name, row in rows.items())
     assert any(row.after < row.before for row in rows.values())
+    images = small.training_images()
+    assert images is not None
+    assert len(images.train) == report.learned
     for runtime in ("onnxruntime", "reference"):
         assert [check.name for check in verify(small, runtime=runtime) if not check.passed] == []
     picture = next(data.rglob("*.png"))

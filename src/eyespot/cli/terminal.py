@@ -161,7 +161,9 @@ class Progress:
         while not self._stop.wait(min(max(LOG_SECONDS, (time.monotonic() - begun) / 10), 6 * LOG_SECONDS)):
             try:
                 _, text = self._text()
-                click.echo(f"eyespot: {self._headed(text or duration(time.monotonic() - self._start))}", err=True)
+                if self._title or text:  # else nothing was begun, as in the processes of a run but the first
+                    text = text or duration(time.monotonic() - self._start)
+                    click.echo(f"eyespot: {self._headed(text)}", err=True)
             except (OSError, ValueError, EyespotError):  # the last: of images that cannot be counted
                 return
 

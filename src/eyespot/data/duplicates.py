@@ -33,7 +33,7 @@ PLAIN = 4.0  # a standard deviation of grey levels; a picture below it shows too
 _SAME = 1.5  # grey levels, mean over the thumbs; pictures of equal pixels that are stored in two ways differ by less
 _BLOCK = 512  # rows of hashes compared at once
 _PAIRS = 4096  # pairs of thumbs compared at once
-_STRUCTURES = 128  # pairs of structures compared at once
+_STRUCTURES = 32  # pairs of structures compared at once: more fit no cache and take longer
 _KEPT = 4096  # structures kept in memory, 64 MB
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
