@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from report import Figures, machine, render, render_search
+from report import Figures, machine, put, render, render_readme, render_search
 
 HERE = Path(__file__).resolve().parent
 PICTURES = ("small", "large", "detailed")
@@ -99,8 +99,11 @@ def main() -> None:
         searched = _search(pythons.get("eyespot", sys.executable), home, rounds=asked.rounds)
         sizes = {name: (home / f"{name}.jpg").stat().st_size for name in PICTURES}
     facts = machine(before) | {"picture_bytes": sizes, "photograph": Path(photograph).name}
-    print(render(figures, facts))
-    print("\n" + render_search(searched))
+    tables = render(figures, facts) + "\n\n" + render_search(searched)
+    print(tables)
+    if asked.write:
+        put(HERE / "RESULTS.md", "classify", tables)
+        put(HERE.parent / "README.md", "classify", render_readme(figures, facts))
     if asked.json:
         ways = {name: one.to_json() for name, one in figures.items()}
         asked.json.write_text(json.dumps({"machine": facts, "ways": ways, "threads": searched}))
@@ -111,6 +114,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=10, help="turns that each way takes; fewer is quicker")
     parser.add_argument("--cold", type=int, default=5, help="cold starts of each way")
     parser.add_argument("--json", type=Path, help="write every sample to this file")
+    parser.add_argument("--write", action="store_true", help="put the tables into RESULTS.md and README.md")
     parser.add_argument(
         "--only",
         nargs="+",

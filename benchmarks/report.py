@@ -2,12 +2,21 @@
 
 import os
 import platform
+import re
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+_README = {
+    "eyespot": "eyespot (int8, its default)",
+    "eyespot float32": "eyespot, float32",
+    "onnxruntime": "Pillow + ONNX Runtime",
+    "timm": "timm + torch",
+    "transformers": "transformers",
+    "keras-tensorflow": "Keras on TensorFlow",
+}
 COLUMNS = {"small": "640×427", "large": "4000×3000, soft", "detailed": "4000×3000, detailed"}
 
 
@@ -36,13 +45,14 @@ class Figures:
 
 def machine(load_before: tuple[float, float, float]) -> dict[str, Any]:
     """What the figures were measured on, and how busy it was."""
-    names = []
+    names, vnni = [], ""
     if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        text = Path("/proc/cpuinfo").read_text()
+        names = [line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")]
+        vnni = " with VNNI" if re.search(r"\b(avx512_vnni|avx_vnni)\b", text) else " without VNNI"
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cpu": (names[0] if names else platform.processor() or platform.machine()) + vnni,
         "cores": usable,
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -81,6 +91,37 @@ def render(figures: Mapping[str, Figures], facts: Mapping[str, Any]) -> str:
     if load > 0.5:
         lines += ["**Caution: the machine was busy with other work; trust the ratios only, and those with reserve.**"]
     return "\n".join(lines)
+
+
+def render_readme(figures: Mapping[str, Figures], facts: Mapping[str, Any]) -> str:
+    """Markdown for the README: the ways that people know, and fewer columns."""
+    present = {name: one for name, one in figures.items() if not one.absent and name in _README}
+    ours = present["eyespot"]
+    lines = [
+        f"MobileNetV2 1.0 side by side in one run on {facts['cores']} cores ({facts['cpu']}), from a file's bytes",
+        "to its label; in brackets how many times eyespot's. All of it, and what limits it, is in",
+        "[benchmarks/RESULTS.md](benchmarks/RESULTS.md).",
+        "",
+        "| way | 640×427 JPEG | 12 megapixels, 1.2 MB | cold start | peak memory | folder |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for name, one in present.items():
+        cells = [f"{one.milliseconds(image):.3g} ms{_times(_ratio(one, ours, image))}" for image in ("small", "large")]
+        cold, ours_cold = statistics.median(one.cold), statistics.median(ours.cold)
+        cells.append(f"{cold:.2g} s{_times(cold / ours_cold)}")
+        cells.append(f"{one.peak_bytes / 1e6:.0f} MB{_times(one.peak_bytes / ours.peak_bytes)}")
+        cells.append(f"{statistics.median(one.rates):.0f} /s")
+        lines.append(f"| {_README[name]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def put(path: Path, name: str, text: str) -> None:
+    """Puts a text between a file's marks ``<!-- name -->`` and ``<!-- /name -->``."""
+    before, mark, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- /{name} -->")
+    if not mark or not end:
+        raise SystemExit(f"{path.name} has no <!-- {name} --> … <!-- /{name} -->; put them where the table belongs")
+    path.write_text(f"{before}{mark}{text}\n{end}{after}", encoding="utf-8")
 
 
 def render_search(found: Mapping[str, Mapping[str, list[list[float]]]]) -> str:

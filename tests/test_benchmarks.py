@@ -43,6 +43,29 @@ def test_absent_ways_and_a_busy_machine_are_said(report: ModuleType) -> None:
     assert "Caution" in table
 
 
+def test_the_tables_go_where_they_belong(report: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- classify -->\nearlier\n<!-- /classify -->\nafter\n")
+    ways = {"eyespot": figures(report, [0.004]), "transformers": figures(report, [0.02])}
+    report.put(page, "classify", report.render_readme(ways, facts(0.1)))
+    text = page.read_text()
+    assert "| transformers | 20 ms (5.0×) |" in text
+    assert text.startswith("before\n<!-- classify -->\nMobileNetV2")
+    assert text.endswith("|\n<!-- /classify -->\nafter\n")
+    assert "earlier" not in text
+    with pytest.raises(SystemExit, match="has no <!-- other -->"):
+        report.put(page, "other", "")
+    for page in (BENCHMARKS / "RESULTS.md", BENCHMARKS.parent / "README.md"):
+        assert "<!-- classify -->\n" in page.read_text(encoding="utf-8")
+        assert "<!-- /classify -->" in page.read_text(encoding="utf-8")
+
+
+def test_the_table_of_threads(report: ModuleType) -> None:
+    found = {"quiet": {"found": [[0.01]], "1 thread": [[0.02]]}, "busy": {"found": [[0.03]], "1 thread": [[0.03]]}}
+    table = report.render_search(found)
+    assert "| nothing else runs | 10.0 ms | 20.0 ms |" in table
+
+
 def facts(load: float) -> dict[str, Any]:
     sizes = {"small": 1, "large": 2, "detailed": 3}
     common = {"cpu": "a", "cores": 2, "system": "b", "python": "c", "photograph": "d.jpg", "picture_bytes": sizes}
