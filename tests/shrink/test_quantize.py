@@ -233,16 +233,22 @@ def test_the_loss_is_measured_on_pictures_that_were_not_trained_on(bundle, label
     assert [trained for _, trained in order] == [True] * 20 + [False] * 60
     assert {example for example, trained in order if not trained} == set(labelled[30:])
     report = quantize(parent, labelled, tmp_path / "out", wish=Wish(limits=ANYTHING, calibrate=20, slower=True))
-    assert report.unseen is True
+    assert (report.trained_on, report.others) == (0, None)
     assert (report.calibration, report.found.pictures) == (20, 60)
-    assert report.to_json()["unseen"] is True
+    assert report.to_json()["trained_on"] == 0
     assert read(tmp_path / "out").training_images() == parent.training_images()
 
 
-def test_where_too_few_others_are_there_it_is_said(bundle, labelled, tmp_path, few_steps):
+def test_where_too_few_others_are_there_their_figure_stands_first(bundle, labelled, tmp_path, few_steps):
     parent = trained_on(bundle, labelled, 80, tmp_path / "parent")
     report = quantize(parent, labelled, tmp_path / "out", wish=Wish(limits=ANYTHING, calibrate=20, slower=True))
-    assert report.unseen is False
-    assert report.found.pictures == 70
+    assert (report.trained_on, report.others.pictures, report.found.pictures) == (60, 10, 70)
+    both = [load(place) for place in (parent.path, tmp_path / "out")]
+    before, after = ([model(e.path).top(1)[0].index == e.target for e in labelled[80:]] for model in both)
+    assert (report.others.before, report.others.after) == (np.mean(before), np.mean(after))
+    assert report.to_json()["others"]["pictures"] == 10
+    (metric,) = report.bundle.card.metrics
+    assert (metric.value, metric.data) == (round(100 * report.others.after, 3), "10 pictures")
     report = quantize(bundle, labelled, tmp_path / "other", wish=Wish(limits=ANYTHING, calibrate=20, slower=True))
-    assert report.unseen is None
+    assert (report.trained_on, report.others) == (None, None)
+    assert report.bundle.card.metrics[0].data == "70 pictures"

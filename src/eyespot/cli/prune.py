@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eyespot.cli import terminal
-from eyespot.cli.quantize import close, ends, points, times
+from eyespot.cli.quantize import close, compared, times
 from eyespot.cli.train import load_torch, shown
 
 if TYPE_CHECKING:
-    from eyespot.accuracy.paired import Paired
     from eyespot.shrink.prune import Pruned
 
 
@@ -119,8 +118,8 @@ def _print(report: Pruned) -> None:
     costs = report.costs
     rows = [
         ["", "before", "after", "", "95 % interval"],
-        _row("top-1 %, cut alone", alone),
-        _row("top-1 %, fine-tuned", found),
+        compared("top-1 %, cut alone", alone),
+        compared("top-1 %, fine-tuned", found),
         ["MACs, millions", *(f"{c.macs / 1e6:.1f}" for c in costs), f"× {costs[1].macs / costs[0].macs:.2f}", ""],
         [
             "parameters, millions",
@@ -140,12 +139,6 @@ def _print(report: Pruned) -> None:
 
 
 _PARTS = {"val": "validation"}
-
-
-def _row(title: str, found: Paired) -> list[str]:
-    low, high = found.drop_interval
-    figures = [f"{100 * found.before:.2f}", f"{100 * found.after:.2f}", points(-found.drop)]
-    return [title, *figures, ends(-high, -low)]
 
 
 def _rounds(report: Pruned) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from eyespot.accuracy.paired import Paired
     from eyespot.lower.int8.plan import Ready
     from eyespot.lower.int8.quantized import Quantized
     from eyespot.shrink.ladder import Tune
@@ -148,18 +149,14 @@ def _print(report: Shrunk) -> None:
         f"{found.pictures:,} pictures measured on, {report.calibration:,} others calibrated on; "
         f"answers agree in {100 * found.agreement:.1f} %"
     )
-    if report.unseen is not None:
-        said = (
-            "The bundle was trained on none of the pictures measured on."
-            if report.unseen
-            else "The bundle was trained on some of the pictures measured on: on others the drop may be larger."
-        )
-        click.secho(said, fg=None if report.unseen else "yellow")
-    low, high = found.drop_interval
+    if report.trained_on is not None:
+        trained = f"{report.trained_on:,} of them" if report.trained_on else "none of them"
+        click.secho(f"The bundle was trained on {trained}.", fg="yellow" if report.trained_on else None)
     timed = report.timed
     rows = [
         ["", "before", "after", "", "95 % interval"],
-        ["top-1 %", f"{100 * found.before:.2f}", f"{100 * found.after:.2f}", points(-found.drop), ends(-high, -low)],
+        *([compared(f"top-1 %, {report.others.pictures} others", report.others)] if report.others else []),
+        compared("top-1 %, all" if report.others else "top-1 %", found),
         ["ms", f"{timed.before:.2f}", f"{timed.after:.2f}", f"× {timed.ratio.value:.2f}", times(timed)],
         ["MB", *(f"{size / 1e6:.2f}" for size in report.sizes), f"× {report.sizes[1] / report.sizes[0]:.2f}", ""],
     ]
@@ -174,6 +171,12 @@ def _print(report: Shrunk) -> None:
         click.echo("\nin float32: " + ", ".join(report.floats))
     if report.bundle is not None:
         click.echo(f"\n{report.bundle.path} holds {report.bundle.card.name}, {report.bundle.size() / 1e6:.1f} MB")
+
+
+def compared(title: str, found: Paired) -> list[str]:
+    """A row of top-1 before and after, in per cent, with the difference and its interval."""
+    low, high = found.drop_interval
+    return [title, f"{100 * found.before:.2f}", f"{100 * found.after:.2f}", points(-found.drop), ends(-high, -low)]
 
 
 def _steps(report: Shrunk) -> str:

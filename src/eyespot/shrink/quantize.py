@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eyespot.accuracy.dataset import Example
 from eyespot.accuracy.interval import Interval, wilson
@@ -68,8 +69,9 @@ class Shrunk:
     """What came of it. bundle: None when it was not written, and ``why`` says why.
 
     timed: before and after. sizes: (before, after) bytes of the ONNX files. unreadable: pictures that did not count.
-    untuned: why the fine-tune was not tried where it might have helped. unseen: whether the bundle was trained on none
-    of the pictures that were measured on; None where it does not say.
+    untuned: why the fine-tune was not tried where it might have helped. trained_on: how many of the pictures that were
+    measured on the bundle was trained on; None where it does not say. others: what was found on the rest of them alone,
+    where there are both.
     """
 
     model: str
@@ -85,7 +87,8 @@ class Shrunk:
     bundle: Bundle | None
     why: str = ""
     untuned: str = ""
-    unseen: bool | None = None
+    trained_on: int | None = None
+    others: Paired | None = None
 
     @property
     def top1_intervals(self) -> tuple[Interval, Interval]:
@@ -103,8 +106,9 @@ class Shrunk:
             "why_not": self.why or None,
             "untuned": self.untuned or None,
             "calibration": self.calibration,
-            "unseen": self.unseen,
             **self.found.to_json(),
+            "trained_on": self.trained_on,
+            "others": self.others.to_json() if self.others else None,
             "top1_intervals": [[round(v, 6) for v in interval] for interval in self.top1_intervals],
             "steps": [
                 {
@@ -156,7 +160,7 @@ def quantize(
     if wish.precision not in PRECISIONS:
         raise UsageError(f"precision {wish.precision!r} is not one of {', '.join(PRECISIONS)}")
     check_free(out, replace=replace)
-    calibration, evaluation, unreadable, unseen = _pictures(bundle, data, wish, say)
+    calibration, evaluation, unreadable, trained = _pictures(bundle, data, wish, say)
     if wish.precision == "int8":
         result = _integers(bundle, calibration, evaluation, wish, tune, say)
     else:
@@ -164,16 +168,13 @@ def quantize(
     model = quantized_to_onnx(result.network, preprocess=result.ready.preprocess)
     say("timing")
     timed = time_both(bundle.model.read_bytes(), model, calibration[:1])
+    others = None if trained is None else _on_others(bundle, model, evaluation, trained)
     why = _why_not(result, timed, wish)
     written = None
     if not why:
-        count = result.found.pictures
-        interval = wilson(round(result.found.after * count), count)
-        in_percent = (round(100 * interval[0], 2), round(100 * interval[1], 2))
-        metric = Metric("top1", round(100 * result.found.after, 3), f"{count} pictures", "eyespot quantize", in_percent)
         written = build_quantized(
             out, bundle, result.network, result.ready.preprocess,
-            precision=wish.precision, metrics=[metric], replace=replace,
+            precision=wish.precision, metrics=[_metric(others or result.found)], replace=replace,
         )  # fmt: skip
     return Shrunk(
         bundle.card.name,
@@ -189,8 +190,25 @@ def quantize(
         written,
         why,
         untuned if wish.precision == "int8" and tune is None and not result.held else "",
-        unseen,
+        None if trained is None else int(trained.sum()),
+        others,
     )
+
+
+def _metric(found: Paired) -> Metric:
+    """What the card says of the new network."""
+    low, high = wilson(round(found.after * found.pictures), found.pictures)
+    interval = (round(100 * low, 2), round(100 * high, 2))
+    return Metric("top1", round(100 * found.after, 3), f"{found.pictures} pictures", "eyespot quantize", interval)
+
+
+def _on_others(bundle: Bundle, model: bytes, evaluation: Shown, trained: NDArray[np.bool_]) -> Paired | None:
+    """Both networks on the pictures that the bundle was not trained on; None where these are all, or none."""
+    if trained.all() or not trained.any():
+        return None
+    pixels, targets = evaluation.pixels[~trained], evaluation.targets[~trained]
+    before, after = (logits_of(Probe(data), pixels).argmax(1) for data in (bundle.model.read_bytes(), model))
+    return paired(before, after, targets)
 
 
 def _why_not(result: _Result, timed: Timed, wish: Wish) -> str:
@@ -235,7 +253,8 @@ def _stored(bundle: Bundle, evaluation: Shown, wish: Wish) -> _Result:
 def _in_order(bundle: Bundle, data: Sequence[Example], calibrate: int) -> list[tuple[Example, bool | None]]:
     """The pictures as they are taken, calibration first, each with whether it was trained on (None: nobody knows).
 
-    Where there are enough others to measure the loss on, they come last, behind training images to choose ranges on.
+    Training images come first, to choose ranges on, then the others; more training images follow where there are too
+    few others to measure the loss on.
     """
     order = list(data)
     random.Random(0).shuffle(order)  # noqa: S311 - which pictures, not secrets
@@ -243,17 +262,15 @@ def _in_order(bundle: Bundle, data: Sequence[Example], calibrate: int) -> list[t
     if known is None:
         return [(example, None) for example in order]
     pairs: list[tuple[Example, bool | None]] = list(zip(order, (known == TRAINED).tolist(), strict=True))
-    others = [pair for pair in pairs if not pair[1]]
-    if len(others) < LEAST_EVALUATION:
-        return pairs
-    return [*[pair for pair in pairs if pair[1]][:calibrate], *others]
+    trained, others = ([pair for pair in pairs if pair[1] is wanted] for wanted in (True, False))
+    return trained[:calibrate] + others + (trained[calibrate:] if len(others) < LEAST_EVALUATION else [])
 
 
 def _pictures(
     bundle: Bundle, data: Sequence[Example], wish: Wish, say: Callable[[str], None]
-) -> tuple[np.ndarray[Any, Any], Shown, tuple[str, ...], bool | None]:
-    """(calibration pictures, those for evaluation, what could not be read, ``Shrunk.unseen``): apart, and the same ones
-    every time."""
+) -> tuple[np.ndarray[Any, Any], Shown, tuple[str, ...], NDArray[np.bool_] | None]:
+    """(calibration pictures, those for evaluation, what could not be read, which of those for evaluation the bundle was
+    trained on): apart, and the same ones every time."""
     order = _in_order(bundle, data, wish.calibrate)[: wish.calibrate + wish.evaluate]
     say(f"{len(order):,} pictures")
     pixels, targets, unreadable, trained = [], [], [], []
@@ -275,5 +292,5 @@ def _pictures(
         )
     stacked = np.stack(pixels)
     evaluation = Shown(stacked[calibrate:], np.array(targets[calibrate:], np.int64))
-    unseen = None if None in trained else not any(trained[calibrate:])
-    return stacked[:calibrate], evaluation, tuple(unreadable), unseen
+    known = None if None in trained else np.array(trained[calibrate:], np.bool_)
+    return stacked[:calibrate], evaluation, tuple(unreadable), known
