@@ -25,6 +25,11 @@ LAYOUTS = {
     "inside classes": "cat/train/1.jpg cat/test/2.jpg dog/train/3.jpg dog/test/4.jpg",
     "inside one class": "cat/1.jpg cat/2.jpg dog/1.jpg dog/val/2.jpg",
     "dev": "dev/a/1.jpg rest/a/2.jpg",
+    "far below": "Data/CLS-LOC/train/n1/1.jpg Data/CLS-LOC/val/n1/2.jpg",
+    "folds": "fold1/a/1.jpg fold2/a/2.jpg",
+    "unlabelled": "cat/1.jpg dog/2.jpg unlabeled/3.jpg",
+    "signs": "Meta/0.png Test/00000.png Train/0/1.png",
+    "a copy inside": "train/a/1.jpg test/a/2.jpg x/train/a/1.jpg x/test/a/2.jpg",
 }
 
 
@@ -32,11 +37,15 @@ LAYOUTS = {
 @pytest.mark.parametrize("kind", ["folder", ".zip", ".tar"])
 def test_splits_do_not_become_classes(tmp_path, names, kind):
     files = dict.fromkeys(names.split(), b"")
-    if kind != "folder" and names.startswith(("dataset/", "seg_train/sea")):  # what is around all is looked through
+    if kind != "folder" and names.startswith(
+        ("dataset/", "seg_train/sea", "Data/")
+    ):  # what is around all is looked through
         assert "train" not in open_source(pack(tmp_path / f"x{kind}", files)).labels.names
         return
     path = fill(tmp_path / "x", files) if kind == "folder" else pack(tmp_path / f"x{kind}", files)
-    with pytest.raises(UsageError, match=r"look like splits.* call splits train, val and test") as caught:
+    with pytest.raises(
+        UsageError, match=r"look like splits.* call splits train, val and test.* and give the folder"
+    ) as caught:
         open_source(path)
     assert "\n" not in str(caught.value)
 
@@ -54,6 +63,7 @@ def test_splits_do_not_become_classes(tmp_path, names, kind):
         "value testudo device",
         "development evaluation",
         "training meeting",
+        "fold hem crease",
     ],
 )
 def test_classes_that_only_sound_like_splits(tmp_path, names):

@@ -107,22 +107,22 @@ def by_folders(title: str, files: Files, *, unwrap: bool) -> Found:
 
 
 def _refuse_splits(title: str, inside: Iterable[list[str]], depth: int) -> None:
-    """UsageError when folders where classes are expected, or right below these, look like splits."""
+    """UsageError when folders where classes are expected, or anywhere below, look like splits."""
     levels: dict[tuple[str, ...], dict[str, bool]] = {}
     for pieces in inside:
-        for level in range(depth, min(depth + 2, len(pieces) - 1)):
+        for level in range(depth, len(pieces) - 1):
             folders = levels.setdefault(tuple(pieces[:level]), {})
             folders[pieces[level]] = folders.get(pieces[level], False) or len(pieces) > level + 2
     for above, folders in sorted(levels.items()):
         if names := split_like(folders):
-            place = f"in {'/'.join(above)} " if above else ""
+            inside_of, there = (f"in {'/'.join(above)} ", f" ({'/'.join((title, *above))})") if above else ("", "")
             shown = ", ".join(names[:4])
             rest = [name for name in folders if name not in names]
             beside = f" (beside {', '.join(sorted(rest)[:3])})" if rest else ""
             raise UsageError(
-                f"{title}: the folders {place}{shown} look like splits{beside}, not like classes; call splits train, "
-                "val and test, with a folder per class in each and nothing beside them, or give one of them alone, or "
-                f"list the images in a {LISTING} with the columns file, label and split"
+                f"{title}: the folders {inside_of}{shown} look like splits{beside}, not like classes; call splits "
+                "train, val and test, with a folder per class in each and nothing beside them, and give the folder that "
+                f"they lie in{there}, or list the images in a {LISTING} with the columns file, label and split"
             )
 
 

@@ -25,6 +25,7 @@ from eyespot.data.layout import LISTING, NAMES, Found, LabelLookup, by_folders, 
 from eyespot.data.table import by_rows
 from eyespot.errors import PictureError, UsageError
 
+_TABLES = (".csv", ".tsv")
 Kind = Literal["folder", "csv", "zip", "tar"]
 
 
@@ -90,13 +91,14 @@ def open_source(path: Path, *, labels: Labels | None = None, group: str | None =
     """
     files, kind, listing = _open(path)
     if listing is not None:
-        title = str(path) if path.suffix.lower() == ".csv" else f"{path}/{listing}"
+        title = str(path) if path.suffix.lower() in _TABLES else f"{path}/{listing}"
         found = by_rows(title, listing, files, labels, group)
         kind = "csv" if kind == "folder" else kind
     else:
         found = by_folders(str(path), files, unwrap=kind != "folder")
     if not found.pictures:
-        needed = "it needs a folder per class with pictures in it"
+        by_folder, by_csv = "a folder per class with images in it", "rows of images that lie beside it or in images/"
+        needed = f"it needs {by_folder if listing is None else by_csv}"
         raise UsageError(f"{path} holds no labelled pictures{_why(found)}; {needed}")
     if labels is None and not found.is_numbered:
         counts = Counter(of for of, _ in found.pictures.values())
@@ -119,7 +121,7 @@ def _open(path: Path) -> tuple[Files, Kind, str | None]:
             return FolderFiles(path, listed=False), "folder", LISTING
         return FolderFiles(path), "folder", None
     if path.is_file():
-        if path.suffix.lower() == ".csv":
+        if path.suffix.lower() in _TABLES:
             return FolderFiles(path.parent, listed=False), "csv", path.name
         kind = archive_kind(path)
         if kind is not None:

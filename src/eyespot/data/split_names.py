@@ -10,14 +10,17 @@ PARTS = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-_KINDS = PARTS | {"trn": "train", "eval": "val", "evaluation": "val", "holdout": "test"}
+_KINDS = PARTS | {
+    "trn": "train", "eval": "val", "evaluation": "val", "holdout": "test", "fold": "fold",
+    "unlabeled": "unlabelled", "unlabelled": "unlabelled",
+}  # fmt: skip
 _WORD = re.compile(rf"({'|'.join(_KINDS)})(?:set|data|images?|imgs?|split)?")
 # Words beside a split's that say nothing of what is on the images.
 _NEUTRAL = frozenset(
     ("set", "data", "dataset", "image", "images", "img", "imgs", "split", "seg", "a", "b", "new", "small", "full", "v")
 )
 # Classes of images that are plausible where no other folder looks like a split.
-_PLAUSIBLE = frozenset(("train", "training", "valid", "dev", "evaluation"))
+_PLAUSIBLE = frozenset(("train", "training", "valid", "dev", "evaluation", "fold"))
 
 
 def split_like(folders: Mapping[str, bool]) -> list[str]:
