@@ -44,7 +44,7 @@ def test_splits_do_not_become_classes(tmp_path, names, kind):
         return
     path = fill(tmp_path / "x", files) if kind == "folder" else pack(tmp_path / f"x{kind}", files)
     with pytest.raises(
-        UsageError, match=r"look like splits.* call splits train, val and test.* and give the folder"
+        UsageError, match=r"look like splits.* call splits train, val and test.* and give the folder they lie in"
     ) as caught:
         open_source(path)
     assert "\n" not in str(caught.value)

@@ -309,6 +309,26 @@ def test_foreign_parquet_is_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("suffix", ALL)
+def test_a_file_that_was_replaced_before_it_was_locked_is_opened_anew(tmp_path, monkeypatch, suffix):
+    """Another job ended just then, and put its rewritten file, or Parquet, in the place of the one that was opened."""
+    path = tmp_path / f"o{suffix}"
+    run(path, ["a.jpg"])
+    locked = tmp_path / "o.parquet.partial.jsonl" if suffix == ".parquet" else path
+    take, left = sink_module.take, [1]
+
+    def taken(file, *, wait):
+        if left and left.pop():
+            data = locked.read_bytes()
+            locked.unlink()
+            locked.write_bytes(data)
+        return take(file, wait=wait)
+
+    monkeypatch.setattr(sink_module, "take", taken)
+    assert run(path, ["a.jpg", "b.jpg"]) == 1
+    assert images(path) == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("suffix", ALL)
 def test_a_link_to_the_output_stays_one(tmp_path, suffix):
     (tmp_path / "disk").mkdir()
     path = tmp_path / f"o{suffix}"

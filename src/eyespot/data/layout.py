@@ -120,9 +120,9 @@ def _refuse_splits(title: str, inside: Iterable[list[str]], depth: int) -> None:
             rest = [name for name in folders if name not in names]
             beside = f" (beside {', '.join(sorted(rest)[:3])})" if rest else ""
             raise UsageError(
-                f"{title}: the folders {inside_of}{shown} look like splits{beside}, not like classes; call splits "
-                "train, val and test, with a folder per class in each and nothing beside them, and give the folder that "
-                f"they lie in{there}, or list the images in a {LISTING} with the columns file, label and split"
+                f"{title}: the folders {inside_of}{shown} look like splits{beside}, not like classes; call "
+                "splits train, val and test, with a folder per class in each and nothing beside them, and give the "
+                f"folder they lie in{there}, or list the images in a {LISTING} with the columns file, label and split"
             )
 
 
