@@ -202,10 +202,11 @@ def test_a_file_of_an_earlier_eyespot_goes_on_and_says_so(tmp_path, suffix):
     assert images(path) == ["a.jpg", "b.jpg"]
 
 
-def test_stray_quotes_are_named_and_nothing_is_cut(tmp_path):
+@pytest.mark.parametrize("last", [[], ['last "one",\n of two lines.jpg']])
+def test_stray_quotes_are_named_and_nothing_is_cut(tmp_path, last):
     path = tmp_path / "o.csv"
     names = [f"{i}.jpg" for i in range(9)]
-    run(path, [*names, 'last "one",\n of two lines.jpg'])
+    run(path, [*names, *last])
     lines = path.read_bytes().splitlines(keepends=True)
     for at in (4, 9, len(lines) - 3):
         for damage in (
@@ -389,6 +390,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path, suffix):
             run(path, names)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "o.parquet.partial.jsonl" if suffix == ".parquet" else path).read_bytes().endswith(b"\n")
     assert 0 < run(path, names) < 90
     assert images(path) == names
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
