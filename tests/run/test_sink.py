@@ -224,6 +224,25 @@ def test_stray_quotes_are_named_and_nothing_is_cut(tmp_path, last):
     assert run(path, ["new.jpg"]) == 1
 
 
+def test_a_stray_quote_that_opens_a_field_to_the_end_of_the_file_is_damage(tmp_path):
+    """Where no other quote follows; a name of two lines whose record was cut off there is none."""
+    path = tmp_path / "o.csv"
+    label = {"index": 0, "id": "n0", "label": "espresso", "probability": 0.5}
+    with opened(path) as sink:
+        for i in range(9):
+            sink.write({"image": f"{i}.jpg", "top": [label, label]})
+    lines = path.read_bytes().splitlines(keepends=True)
+    for at in (1, 4, 8):
+        path.write_bytes(b"".join([*lines[:at], b'"', *lines[at:]]))
+        before = path.read_bytes()
+        with pytest.raises(UsageError, match=rf"line {at + 1} is not a result"):
+            opened(path)
+        assert path.read_bytes() == before
+    path.write_bytes(b"".join([*lines, b'"a name of\ntwo lines.jpg']))
+    with opened(path) as sink:
+        assert sink.results == 9
+
+
 def test_damaged_lines_of_json_are_named_and_nothing_is_cut(tmp_path):
     path = tmp_path / "o.jsonl"
     run(path, ["a.jpg", "b.jpg", "c.jpg"])
