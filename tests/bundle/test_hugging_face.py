@@ -281,8 +281,10 @@ def test_directories_that_are_none(tmp_path):
     refused(directory(tmp_path / "m", V2), r"m has no preprocessor_config\.json", WeightsError)
     path = directory(tmp_path / "n", V2, CROP)
     (path / "model.safetensors").rename(path / "model.safetensors.index.json")
+    assert read_directory(path).weights.name == "model.safetensors.index.json"
+    (path / "model.safetensors.index.json").rename(path / "pytorch_model.bin.index.json")
     refused(path, "in several files", WeightsError)
-    (path / "model.safetensors.index.json").unlink()
+    (path / "pytorch_model.bin.index.json").unlink()
     refused(path, r"holds no model\.safetensors or pytorch_model\.bin", WeightsError)
     (path / "pytorch_model.bin").touch()
     assert read_directory(path).weights.name == "pytorch_model.bin"

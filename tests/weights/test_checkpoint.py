@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eyespot.errors import WeightsError
+from eyespot.errors import UnsafeFile, WeightsError
 from eyespot.weights.checkpoint import read_checkpoint, read_tensors
 
 
@@ -83,6 +83,69 @@ def test_strangers_are_named(tmp_path, data, message):
     path.write_bytes(data)
     with pytest.raises(WeightsError, match=rf"^weights\.pth .*{message}|^weights\.pth {message}"):
         read_tensors(path)
+
+
+def two_shards(folder):
+    for number in (1, 2):
+        name = f"model-0000{number}-of-00002.safetensors"
+        (folder / name).write_bytes(
+            safetensors({f"net.t{number}": entry("F32", [2, 1], 0, 8)}, struct.pack("<2f", number, 0))
+        )
+    return {"net.t1": "model-00001-of-00002.safetensors", "net.t2": "model-00002-of-00002.safetensors"}
+
+
+def test_shards_by_their_index(tmp_path):
+    places = two_shards(tmp_path)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {"total_size": 16}, "weight_map": places}))
+    found = read_checkpoint(index)
+    assert {name: tensor[0, 0] for name, tensor in found.tensors.items()} == {"t1": 1, "t2": 2}
+    with pytest.raises(WeightsError, match=r"is one of 2 shards; import model\.safetensors\.index\.json"):
+        read_checkpoint(tmp_path / "model-00001-of-00002.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("{}", "is no index of shards"),
+        ("[" * 100_000, "is no index of shards"),
+        ('{"weight_map": 3}', "is no index of shards"),
+        ('{"weight_map": {"a": "../secret.safetensors"}}', "does not lie beside it"),
+        ('{"weight_map": {"a": "x.bin"}}', "eyespot reads shards of safetensors"),
+        ('{"weight_map": {"a": "gone.safetensors"}}', "is not beside it; fetch it too"),
+        ('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}', "misses a, which"),
+        (json.dumps({"weight_map": {f"t{i}": f"{i}.safetensors" for i in range(1001)}}), "names 1001 shards"),
+    ],
+)
+def test_indices_that_lead_nowhere(tmp_path, index, message):
+    two_shards(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(WeightsError, match=message) as caught:
+        read_checkpoint(tmp_path / "model.safetensors.index.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_numpy_s_archives(tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez(path, **{"net.a": np.ones((2, 2), "f4"), "net.b": np.ones(3, "f2"), "steps": np.int64(7)})
+    found = read_checkpoint(path)
+    assert found.format == "numpy"
+    assert {name: (t.shape, t.dtype.name) for name, t in found.tensors.items()} == {
+        "a": ((2, 2), "float32"), "b": ((3,), "float32"),
+    }  # fmt: skip
+    np.savez(path, a=np.array([print], object))
+    with pytest.raises(UnsafeFile, match="holds Python objects"):
+        read_checkpoint(path)
+    np.savez(path, a=np.array(["text"]))
+    with pytest.raises(WeightsError, match="save floating point"):
+        read_checkpoint(path)
+    np.savez_compressed(path, a=np.zeros(1 << 24, "f4"))
+    with pytest.raises(WeightsError, match="unfold to more than"):
+        read_checkpoint(path)
+    np.savez(path, a=np.ones(64, "f4"))
+    path.write_bytes(path.read_bytes().replace(b"\x93NUMPY", b"\x93NUMPX"))
+    with pytest.raises(WeightsError, match=r"is damaged or no \.npz"):
+        read_checkpoint(path)
 
 
 def test_what_cannot_be_opened(tmp_path):

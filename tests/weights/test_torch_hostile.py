@@ -270,6 +270,14 @@ def test_endless_programs_end(tmp_path, body):
     assert time.monotonic() - start < 20
 
 
+def test_modules_without_end_end(tmp_path):
+    """A module whose children are itself, twice: 2¹⁵⁰ of them within the longest name."""
+    inside = make.dictionary(_modules=make.dictionary(a=b"h\x05", b=b"h\x05"))
+    module = make.call("net.Net") + b"q\x05" + inside + b"b"
+    for body in (module, make.dictionary(model=module, other=b"h\x05")):
+        refused(tmp_path / "m.pt", make.zipped(make.program(body)), "holds modules of more than 200000 entries")
+
+
 def test_no_file_chooses_the_hash_of_a_key(tmp_path):
     """Integers that Python hashes alike, or one deep tuple, become keys that are equal to themselves alone."""
     alike = b"}" + b"".join(make.integer(i * ((1 << 61) - 1)) + b"Ns" for i in range(1, 50_000))

@@ -74,6 +74,8 @@ def _weights(path: Path) -> Path:
     for name in _WEIGHTS:
         if (path / name).is_file():
             return path / name
-        if (path / f"{name}.index.json").is_file():
+        if (index := path / f"{name}.index.json").is_file():
+            if name.endswith(".safetensors"):
+                return index
             raise WeightsError(f"{path.name} holds its weights in several files; save them in one, as {_WEIGHTS[0]}")
     raise WeightsError(f"{path.name} holds no {' or '.join(_WEIGHTS)}; fetch the weights too")

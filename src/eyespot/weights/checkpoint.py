@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from eyespot.weights.unwrap import unwrap
 if TYPE_CHECKING:
     from eyespot.weights.keras_h5 import KerasWeights
 
+_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors")
 _ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 # Kinds of files that people try, and what to do instead.
@@ -77,6 +79,10 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     if start[8:9] == b"{":
         from eyespot.weights.safetensors_file import read_safetensors
 
+        if shard := _SHARD.fullmatch(path.name):
+            raise WeightsError(
+                f"{path.name} is one of {int(shard[2])} shards; import {shard[1]}.safetensors.index.json"
+            )
         return _unwrapped(read_safetensors(path), "safetensors")
     if path.name.endswith(".index.json"):
         from eyespot.weights.shards import read_shards

@@ -13,7 +13,9 @@ from typing import Any
 
 MAX_BYTES = 32 << 20
 _MAX_DEPTH = 8
-DAMAGED = (KeyError, ValueError, TypeError, AttributeError, StopIteration, RecursionError)
+DAMAGED = (
+    LookupError, ValueError, TypeError, AttributeError, ArithmeticError, StopIteration, RecursionError,
+)  # fmt: skip
 
 
 def place(class_name: str, used: dict[str, int]) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 from eyespot.errors import WeightsError
 from eyespot.weights.arrays import shown
-from eyespot.weights.keras_config import DAMAGED
 
 INPUT = -1  # stands for the model's input among a layer's operands
 _MAX_DEPTH = 8
@@ -45,15 +44,11 @@ class KerasLayer:
 def unfold(file: str, config: Mapping[str, Any]) -> tuple[list[KerasLayer], int]:
     """All layers but inputs in the order in which they are described, and the index of the one that gives the output.
 
-    WeightsError for a model with several inputs or outputs, for a layer used twice, and for what is no description.
+    WeightsError for a model with several inputs or outputs and a layer used twice; one of ``DAMAGED`` for what is no
+    description.
     """
     layers: list[KerasLayer] = []
-    try:
-        output = _unfold_model(file, config, Output(INPUT), layers, 0)
-    except DAMAGED as error:
-        raise WeightsError(
-            f"{file} does not describe its layers ({shown(str(error))}); save the model afresh"
-        ) from None
+    output = _unfold_model(file, config, Output(INPUT), layers, 0)
     return layers, output.layer
 
 
@@ -125,12 +120,14 @@ def _keras2_operand(value: Any, outputs: Mapping[str, Output]) -> object:
 def _flat(value: Any, outputs: Mapping[str, Output]) -> list[object]:
     out: list[object] = []
     for item in value:
-        if isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
+        if _is_tensor(item):
             out.append(outputs[item["config"]["keras_history"][0]])
-        elif isinstance(item, list) and any(
-            isinstance(inner, dict) and "keras_history" in str(inner) for inner in item
-        ):
+        elif isinstance(item, list) and any(map(_is_tensor, item)):
             out += _flat(item, outputs)
         else:
             out.append(item)
     return out
+
+
+def _is_tensor(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("class_name") == "__keras_tensor__"

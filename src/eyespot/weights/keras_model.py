@@ -11,6 +11,7 @@ from eyespot.core.pixels import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from eyespot.errors import WeightsError
 from eyespot.weights.arrays import Array, shown
 from eyespot.weights.checkpoint import Checkpoint
+from eyespot.weights.keras_config import DAMAGED
 from eyespot.weights.keras_head import Activation, follow_head
 from eyespot.weights.keras_layers import unfold
 from eyespot.weights.keras_pixels import Pixels, follow_pixels
@@ -30,9 +31,14 @@ def read_keras_model(file: str, checkpoint: Checkpoint) -> KerasModel:
     """What the description says, or where there is none a stored normalization. WeightsError names the layer."""
     if checkpoint.keras is None:
         return KerasModel(_stored_normalization(file, checkpoint.tensors), None)
-    layers, output = unfold(file, checkpoint.keras)
-    head = follow_head(file, layers, output)
-    pixels = follow_pixels(file, layers, checkpoint.tensors, checkpoint.size)
+    try:
+        layers, output = unfold(file, checkpoint.keras)
+        head = follow_head(file, layers, output)
+        pixels = follow_pixels(file, layers, checkpoint.tensors, checkpoint.size)
+    except DAMAGED as error:
+        raise WeightsError(
+            f"{file} does not describe its layers ({shown(str(error))}); save the model afresh"
+        ) from None
     if pixels == Pixels():
         return KerasModel(None, head.activation)
     preprocess = pixels.preprocess()

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from eyespot.core.pixels import Preprocess
 from eyespot.errors import WeightsError
-from eyespot.weights.arrays import Array
+from eyespot.weights.arrays import Array, shown
+from eyespot.weights.keras_config import DAMAGED
 from eyespot.weights.keras_layers import INPUT, KerasLayer, Output
 
 Triple = tuple[float, ...]
@@ -34,12 +35,13 @@ class Pixels(NamedTuple):
         )
 
     def preprocess(self) -> Preprocess | None:
-        """The same as means and deviations; None where channels are left out, or a factor is zero."""
-        orders = {(0, 1, 2): "rgb", (2, 1, 0): "bgr"}
-        if self.channels not in orders or 0 in self.factors:
+        """The same as means and deviations; None where channels are left out, or a factor is zero or nearly so."""
+        if self.channels not in ((0, 1, 2), (2, 1, 0)) or 0 in self.factors:
             return None
         mean = tuple(0.0 - o / f for f, o in zip(self.factors, self.offsets, strict=True))
         std = tuple(1 / f for f in self.factors)
+        if not all(map(math.isfinite, (*mean, *std))):
+            return None
         channels = "rgb" if self.channels == (0, 1, 2) else "bgr"
         return Preprocess(scale=1.0, channels=channels, mean=mean, std=std)  # type: ignore[arg-type]
 
@@ -60,8 +62,8 @@ def follow_pixels(file: str, layers: Sequence[KerasLayer], tensors: Mapping[str,
             if rule is None or len(given) != len(layer.inputs):
                 raise ValueError("eyespot does not know it")
             values[index] = rule(layer, given, tensors, size)
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            raise WeightsError(f"{file}: {layer} before the network cannot be followed: {error}") from None
+        except DAMAGED as error:
+            raise WeightsError(f"{file}: {layer} before the network cannot be followed: {shown(str(error))}") from None
     if len(reached) != 1:
         where = str(reached[1][0]) if reached else "no convolution"
         raise WeightsError(f"{file}: the input reaches {where}; eyespot's networks begin with one convolution")
@@ -159,6 +161,8 @@ def _item(layer: KerasLayer, given: list[Pixels], _: Mapping[str, Array], __: An
 def _stack(layer: KerasLayer, given: list[Pixels], _: Mapping[str, Array], __: Any) -> Pixels:
     if layer.config.get("axis") not in (-1, 3):
         raise ValueError("it does not stack channels")
+    if sum(len(pixels.channels) for pixels in given) > 3:
+        raise ValueError("it stacks more than three channels")
     parts = (tuple(v for pixels in given for v in pixels[k]) for k in range(3))
     return Pixels(*parts)  # type: ignore[arg-type]
 

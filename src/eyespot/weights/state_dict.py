@@ -21,7 +21,8 @@ KEYS = (
 )  # fmt: skip
 _CLASSES = ("class_to_idx", "idx_to_class", "classes", "class_names", "CLASSES", "labels", "id2label")
 _MAX_DEPTH = 3
-_MAX_MODULES = 100_000
+_MAX_NAME = 300  # characters; of a network's tensors 100 are many
+_MAX_ENTRIES = 200_000  # of modules that were saved whole
 _NOT_OURS = re.compile(r"optim|sched|scaler|rng|callback|loop|criterion|loss", re.IGNORECASE)
 
 Tensors = dict[str, StoredTensor]
@@ -48,7 +49,7 @@ def find_state_dict(file: str, objects: object) -> StateDict:
     is missing.
     """
     if isinstance(objects, StandIn):
-        if tensors := _module_tensors(file, objects):
+        if tensors := _Modules(file).tensors(objects):
             return StateDict(tensors, None)
         raise WeightsError(f"{file} holds a {objects.name}, not a dictionary of tensors; save a state_dict()")
     if not isinstance(objects, dict):
@@ -103,16 +104,17 @@ def _nested(file: str, objects: Mapping[object, object]) -> Iterator[tuple[tuple
     """Every dictionary with tensors, or module, below the top, the shallowest first, each once."""
     waiting: deque[tuple[tuple[str, ...], Mapping[object, object]]] = deque([((), objects)])
     seen = {id(objects)}
+    modules = _Modules(file)
     while waiting:
         path, entries = waiting.popleft()
         for key, value in entries.items():
             if not isinstance(key, str) or _NOT_OURS.search(key) or id(value) in seen:
                 continue
             here = (*path, key)
-            if isinstance(value, StandIn) and (tensors := _module_tensors(file, value)):
+            seen.add(id(value))
+            if isinstance(value, StandIn) and (tensors := modules.tensors(value)):
                 yield here, tensors
             elif isinstance(value, dict):
-                seen.add(id(value))
                 if tensors := _tensors_of(value):
                     yield here, tensors
                 elif len(here) < _MAX_DEPTH:
@@ -120,7 +122,11 @@ def _nested(file: str, objects: Mapping[object, object]) -> Iterator[tuple[tuple
 
 
 def _tensors_of(entries: Mapping[object, object]) -> Tensors:
-    return {key: value for key, value in entries.items() if isinstance(key, str) and isinstance(value, StoredTensor)}
+    return {
+        key: value
+        for key, value in entries.items()
+        if isinstance(key, str) and len(key) <= _MAX_NAME and isinstance(value, StoredTensor)
+    }
 
 
 def _has_layers(tensors: Tensors) -> bool:
@@ -128,25 +134,41 @@ def _has_layers(tensors: Tensors) -> bool:
     return any(len(tensor.shape) in (2, 4) for tensor in tensors.values())
 
 
-def _module_tensors(file: str, module: StandIn) -> Tensors:
-    """The state dict of a module that was saved whole, from the dictionaries in its and its children's states."""
-    tensors: Tensors = {}
-    waiting: list[tuple[str, object]] = [("", module)]
-    for _ in range(_MAX_MODULES):
-        if not waiting:
-            return tensors
-        prefix, current = waiting.pop()
-        state = current.state if isinstance(current, StandIn) else None
-        if not isinstance(state, dict):
-            continue
-        passing = state.get("_non_persistent_buffers_set")
-        left_out: Collection[object] = passing if isinstance(passing, set) else ()
-        for part in ("_parameters", "_buffers"):
-            entries = state.get(part)
-            own = _tensors_of(entries) if isinstance(entries, dict) else {}
-            tensors |= {f"{prefix}{name}": tensor for name, tensor in own.items() if name not in left_out}
-        children = state.get("_modules")
-        if isinstance(children, dict):
-            named = [(f"{prefix}{name}.", child) for name, child in children.items() if isinstance(name, str)]
-            waiting.extend(reversed(named))
-    raise WeightsError(f"{file} holds a model of more than {_MAX_MODULES} modules; save its state_dict()")
+class _Modules:
+    """Modules that were saved whole; a file in which they are endless is refused."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._left = _MAX_ENTRIES
+
+    def tensors(self, module: StandIn) -> Tensors:
+        """The state dict of a module, from the dictionaries in its and its children's states."""
+        tensors: Tensors = {}
+        waiting: list[tuple[str, object]] = [("", module)]
+        while waiting:
+            prefix, current = waiting.pop()
+            state = current.state if isinstance(current, StandIn) else None
+            self._spend(1)
+            if not isinstance(state, dict) or len(prefix) > _MAX_NAME:
+                continue
+            passing = state.get("_non_persistent_buffers_set")
+            left_out: Collection[object] = passing if isinstance(passing, set) else ()
+            for part in ("_parameters", "_buffers"):
+                own = _tensors_of(self._entries(state, part))
+                tensors |= {f"{prefix}{name}": tensor for name, tensor in own.items() if name not in left_out}
+            children = self._entries(state, "_modules").items()
+            named = [(name, child) for name, child in children if isinstance(name, str) and len(name) <= _MAX_NAME]
+            waiting.extend((f"{prefix}{name}.", child) for name, child in reversed(named))
+        return tensors
+
+    def _entries(self, state: Mapping[object, object], part: str) -> Mapping[object, object]:
+        entries = state.get(part)
+        if not isinstance(entries, dict):
+            return {}
+        self._spend(len(entries))
+        return entries
+
+    def _spend(self, entries: int) -> None:
+        self._left -= entries
+        if self._left < 0:
+            raise WeightsError(f"{self._file} holds modules of more than {_MAX_ENTRIES} entries; save a state_dict()")
