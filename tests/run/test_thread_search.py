@@ -8,10 +8,10 @@ from eyespot.errors import RuntimeFailure
 from eyespot.run import open as opening
 from eyespot.run import thread_search
 from eyespot.run.ort import OrtSession
-from eyespot.run.thread_search import EVERY, FIRST, KEPT, PAIRS, SearchingSession
+from eyespot.run.thread_search import EVERY, FIRST, FIRST_PAIRS, KEPT, PAIRS, SearchingSession
 
 IMAGE, BATCH = np.zeros((1, 2, 2, 3), np.uint8), np.zeros((2, 2, 2, 3), np.uint8)
-SOON = FIRST + 2 * (KEPT + 1)  # calls after which the first trial is over
+SOON = FIRST + 2 * (FIRST_PAIRS + 1)  # calls after which the first trial is over
 
 
 class Clock:
@@ -68,22 +68,22 @@ def test_it_is_looked_at_again_when_the_load_changes(monkeypatch):
     session = SearchingSession(clock.open, 2)
     assert work(session, SOON) == 1
     clock.seconds[2] = 0.5
-    assert work(session, (KEPT // PAIRS) * EVERY) == 2
+    assert work(session, (KEPT // PAIRS + 1) * EVERY) == 2
     assert clock.opened == [2, 1], "the second session is opened once"
 
 
 def test_trials_are_few(monkeypatch):
     clock = Clock(monkeypatch, {1: 2.0, 2: 1.0})
     work(SearchingSession(clock.open, 2), 10 * EVERY)
-    assert clock.calls.count(1) <= KEPT + 1 + PAIRS * 10
+    assert clock.calls.count(1) <= FIRST_PAIRS + 1 + PAIRS * 10
 
 
 def test_one_slow_moment_decides_nothing(monkeypatch):
     clock = Clock(monkeypatch, {1: 1.0, 2: 0.9})
     session = SearchingSession(clock.open, 2)
-    work(session, SOON - 6)
-    clock.seconds[2] = 9.0
-    assert work(session, 6) == 2
+    work(session, SOON - 2)
+    clock.seconds[2] = 2.0
+    assert work(session, 2) == 2
 
 
 def test_batches_are_neither_timed_nor_counted(monkeypatch):

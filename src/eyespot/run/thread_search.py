@@ -20,9 +20,10 @@ from eyespot.errors import RuntimeFailure
 from eyespot.run.session import ClosingSession, Session
 
 FIRST = 30  # calls before the second session is opened: neither a cold start nor a handful of images pays for it
-EVERY = 200  # calls between two trials
-KEPT = 12  # timings of each session that the choice is made by; under load single ones say little
-PAIRS = 4  # calls of each session in a trial after the first, by turns
+EVERY = 150  # calls from one trial to the next
+FIRST_PAIRS = 12  # calls of each session in the first trial, by turns
+PAIRS = 6  # and in those after it
+KEPT = 18  # timings of each session that the choice is made by: under load single ones say little
 BETTER = 0.9  # of the time: what the other session must take to be changed to
 
 
@@ -42,6 +43,7 @@ class SearchingSession(ClosingSession):
         self._calls = 0
         self._trial: deque[int] = deque()
         self._times: tuple[deque[float], ...] = (deque(maxlen=KEPT), deque(maxlen=KEPT))
+        self._cold = 0
         self._closed = False
         self.inputs, self.outputs = self._sessions[0].inputs, self._sessions[0].outputs
 
@@ -85,14 +87,19 @@ class SearchingSession(ClosingSession):
             except RuntimeFailure:  # no memory for another one: the first goes on alone
                 self._calls = -(1 << 62)
                 return
-        self._trial.extend([0, 1] * (PAIRS if self._times[1] else KEPT + 1))  # the first call of each warms it up
+            self._cold = 2  # the first call of each in this trial warms its memory up
+        pairs = PAIRS if self._times[1] else FIRST_PAIRS + 1
+        self._trial.extend([0, 1] * pairs)
 
     def _record(self, chosen: int, seconds: float) -> None:
         with self._lock:
+            if self._cold:
+                self._cold -= 1
+                return
             self._times[chosen].append(seconds)
             if self._trial or not all(self._times):
                 return
-            took = [sorted(times)[len(times) // 2] for times in self._times]
+            took = [sum(times) / len(times) for times in self._times]  # means, for what waits for a core counts
             other = 1 - self._used
             if took[other] < BETTER * took[self._used]:
                 self._used = other
