@@ -1,13 +1,19 @@
 """Progress on standard error: lines of a log where there is no terminal, one line where there is one."""
 
+from __future__ import annotations
+
 import io
 import re
 import sys
 import threading
 import time
+from importlib import import_module
+from typing import ClassVar
 
 import pytest
+from click.testing import CliRunner
 
+from conftest import make_pictures
 from eyespot.cli import terminal
 
 PATIENCE = 20.0  # seconds, after which a line that never comes fails the test
@@ -134,3 +140,54 @@ def test_a_terminal_gets_one_line_that_is_drawn_anew_and_taken_away(monkeypatch)
     assert "0 of 40 images" in drawn[1]
     assert drawn[2:] == ["rounding", ""]
     assert "\n" not in stream.getvalue()
+
+
+class Recording(terminal.Progress):
+    """What a verb tells of itself."""
+
+    made: ClassVar[list[Recording]] = []
+
+    def __enter__(self):
+        self.told = []
+        self.made.append(self)
+        return super().__enter__()
+
+    def stage(self, title, total=None, done=0):
+        self.told.append(title)
+        super().stage(title, total, done)
+
+    def step(self, count=1):
+        self.told.append(count)
+        super().step(count)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("classify", ["DATA", "-r", "-m", "BUNDLE"]),
+        ("classify", ["DATA", "-r", "-m", "BUNDLE", "--out", "OUT.jsonl"]),
+        ("evaluate", ["BUNDLE", "DATA"]),
+        ("data", ["check", "DATA", "--quick"]),
+        ("data", ["split", "DATA", "--out", "OUT.csv"]),
+        ("quantize", ["BUNDLE", "--data", "DATA", "--precision", "float16", "--out", "OUT"]),
+        ("export", ["BUNDLE", "--to", "onnx", "--data", "DATA", "--seconds", "0", "--out", "OUT"]),
+        ("measure", ["BUNDLE", "--quick", "--seconds", "0.02"]),
+        ("train", ["DATA", "--model", "BUNDLE", "--recipe", "probe", "--threads", "1", "--out", "OUT"]),
+    ],
+)
+def test_every_long_verb_says_how_far_it_is(verb, words, tiny, tmp_path, monkeypatch):
+    """In a ``with`` block, so that a log gets its lines and a terminal is left clean."""
+    if verb == "train":
+        pytest.importorskip("torch")
+    for label in ("class 0", "class 1"):
+        make_pictures(tmp_path / "data" / label, 40)
+    places = {"DATA": str(tmp_path / "data"), "BUNDLE": str(tiny.path)}
+    words = [places.get(word, word.replace("OUT", str(tmp_path / "out"))) for word in words]
+    monkeypatch.setattr(terminal, "Progress", Recording)
+    monkeypatch.setattr(Recording, "made", [])
+    command = import_module(f"eyespot.cli.{verb}").command
+    done = CliRunner().invoke(command, words, standalone_mode=False)
+    assert done.exception is None, done.output
+    (progress,) = Recording.made
+    assert progress.told
+    assert progress._stop.is_set()
