@@ -15,12 +15,14 @@ import logging
 import os
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
 from report import machine
 
 from eyespot.accuracy.dataset import examples
@@ -30,6 +32,7 @@ from eyespot.bundle.resolve import open_bundle
 from eyespot.bundle.store import Bundle
 from eyespot.cli.quantize import tuner
 from eyespot.core.pixels import torchvision_preprocess
+from eyespot.core.processor import instructions
 from eyespot.core.timing import Ratio, Samples, ratio
 from eyespot.image.prepare import decode_and_prepare
 from eyespot.lower.int8.fit import Fitter, Recipe
@@ -39,6 +42,7 @@ from eyespot.lower.onnx import to_onnx
 from eyespot.lower.tensors import random_weights
 from eyespot.measure.turns import plan, take_turns, warm_up
 from eyespot.run.open import cores
+from eyespot.run.ort import saturates
 from eyespot.run.probe import Probe
 from eyespot.shrink.evidence import gather
 from eyespot.shrink.ladder import Limits, Shown, climb, logits_of
@@ -118,9 +122,25 @@ def by_nncf(model: Path, calibration: np.ndarray) -> bytes:
     return nncf.quantize(onnx.load(str(model)), data, subset_size=len(calibration)).SerializeToString()
 
 
-def timed(models: Sequence[bytes], picture: np.ndarray, asked: Asked) -> list[tuple[float, Ratio]]:
-    """(milliseconds, the ratio to the first in the same turns) of each model."""
-    probes = [Probe(model, threads=asked.threads) for model in models]
+class Plain(Probe):
+    """As whoever made the model elsewhere runs it: ONNX Runtime's own options, whatever its kernels do here."""
+
+    def __init__(self, model: bytes, *, threads: int = 1) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.names = tuple(output.name for output in self._session.get_outputs())
+
+
+def opened(way: str, model: bytes, threads: int = 1) -> Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], ...]]:
+    """A model as those run it who made it."""
+    return (Probe if way in (FLOAT, OURS) else Plain)(model, threads=threads)
+
+
+def timed(models: Mapping[str, bytes], picture: np.ndarray, asked: Asked) -> list[tuple[float, Ratio]]:
+    """(milliseconds, the ratio to the first in the same turns) of each way's model."""
+    probes = [opened(way, model, asked.threads) for way, model in models.items()]
     works = [lambda probe=probe: probe(picture) for probe in probes]
     turns = take_turns(works, plan(warm_up(works, runs=3), seconds=asked.seconds, turns=15))
     samples = [Samples.of(one) for one in turns]
@@ -148,10 +168,8 @@ def compare(name: str, bundle: Bundle, shown: Shown, asked: Asked) -> list[Row]:
     models[OURS] = quantized_to_onnx(ladder.network, preprocess=ladder.ready.preprocess)
     notes[OURS] = ("" if ladder.held else "no step held; ") + "; ".join(s.name for s in ladder.steps if s.kept)
     rows = []
-    for (way, model), (ms, beside) in zip(
-        models.items(), timed([*models.values()], calibration[:1], asked), strict=True
-    ):
-        after = logits_of(Probe(model), test.pixels).argmax(1)
+    for (way, model), (ms, beside) in zip(models.items(), timed(models, calibration[:1], asked), strict=True):
+        after = logits_of(opened(way, model), test.pixels).argmax(1)
         found = paired(before, after, test.targets)
         rows.append(Row(name, way, found, ms, beside, len(model), notes.get(way, "")))
     return rows
@@ -173,9 +191,18 @@ def family(name: str, asked: Asked) -> list[Row]:
         path.write_bytes(models[FLOAT])
         models[CHANNEL] = by_ort(path, pixels, per_channel=True)
     models[OURS] = quantized_to_onnx(network, preprocess=ready.preprocess)
-    times = timed([*models.values()], pixels[:1], asked)
+    times = timed(models, pixels[:1], asked)
     pairs = zip(models.items(), times, strict=True)
     return [Row(name, way, None, ms, beside, len(model)) for (way, model), (ms, beside) in pairs]
+
+
+def kernels() -> str:
+    """Which kind of integer kernels was measured, and whether it is the processor's own."""
+    if not saturates():
+        return "Integer kernels add in 32 bits (VNNI)."
+    switched_off = any("vnni" in name for name in instructions())
+    why = "AVX-512 and VNNI are switched off in ONNX Runtime" if switched_off else "the processor has no VNNI"
+    return f"Integer kernels add pairs in 16 bits: {why}."
 
 
 def render(rows: Sequence[Row]) -> str:
@@ -228,7 +255,7 @@ def main() -> None:
     facts = machine(load)
     print(render(rows))
     busy = f"load {load[0]:.1f}, then {facts['load_after'][0]:.1f}"
-    print(f"\nMachine: {facts['cpu']}, {facts['cores']} cores, {asked.threads} threads; {busy}.")
+    print(f"\nMachine: {facts['cpu']}, {facts['cores']} cores, {asked.threads} threads; {busy}. {kernels()}")
     for row in rows:
         if row.note:
             print(f"- {row.network}: {row.note}")

@@ -4,6 +4,8 @@ Differences of logits are given as a share of the reference's range (max - min),
 network whose logits span 0.1 as for one whose logits span 30.
 """
 
+import platform
+
 # float32 sums in another order: 53 layers of MobileNetV2 give about 4e-6.
 SAME_WEIGHTS = 1e-5
 # Batch norm put back behind folded convolutions: the statistics in float64, the rest another order of float32 sums;
@@ -65,11 +67,13 @@ COVERED = 0.033
 SMOOTHED = 2e-3
 # Coordinates of drawings are written to a hundredth of a pixel.
 DRAWN = 0.011
-# Levels of a uint8 tensor between the integer kernels of ONNX Runtime and their meaning in numpy, from the same inputs:
-# sums that lie exactly between two levels may go to either (measured: 0 for layers, products and means; 1 in sums).
-QUANTIZED_LEVELS = 1
-# What such steps grow to until the logits, as a share of their range (measured: 0 for most networks, up to 0.004).
+# Levels of a uint8 tensor between the integer kernels of ONNX Runtime and their meaning in numpy, from the same inputs.
+# On x86 none (sums by fused products, as its kernels do). Elsewhere one, not run: products may not be fused there.
+QUANTIZED_LEVELS = 0 if platform.machine() in ("x86_64", "AMD64") else 1
+# What other roundings, behind layers in float or in another runtime, grow to until the logits: a share of their range.
 QUANTIZED_LOGITS = 2e-2
+# Logits of networks where all is whole numbers: one multiplication in float32 (measured: 0).
+INTEGER_LOGITS = 1e-6 if QUANTIZED_LEVELS == 0 else QUANTIZED_LOGITS
 # The same integer weights where maps lie on ncnn's symmetric grids, with half the levels for what a rectifier gives
 # (measured on six networks with real weights: 0.03 to 0.13 of the logits' range).
 HALVED_LEVELS = 0.2

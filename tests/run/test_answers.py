@@ -34,6 +34,13 @@ def test_how_far_answers_may_be(precision, by, passed):
     assert check_logits(moved(*by), GOLDENS, precision=precision).passed is passed
 
 
+def test_whole_numbers_are_held_to_equal_levels():
+    assert check_logits(LOGITS, GOLDENS, precision="int8", equal_levels=True).passed
+    near = moved(1e-4, 0.0)
+    assert check_logits(near, GOLDENS, precision="int8").passed
+    assert not check_logits(near, GOLDENS, precision="int8", equal_levels=True).passed
+
+
 def test_a_label_may_change_in_8_bits_only_where_the_reference_hardly_prefers_it():
     close = LOGITS.copy()
     close[1] = 4.7, 4.8, 0.0

@@ -17,7 +17,9 @@ from eyespot.bundle.store import GOLDENS, Bundle, Goldens, read
 from eyespot.errors import RuntimeFailure
 from eyespot.lower.int8.fit import Fitter, Recipe
 from eyespot.lower.int8.plan import make_ready
+from eyespot.lower.int8.to_onnx import is_all_integer
 from eyespot.run import first_use
+from eyespot.run.answers import check_answers
 from eyespot.run.open import open_session
 from eyespot.run.predict import load
 from eyespot.run.verify import verify
@@ -54,8 +56,8 @@ def cache(tmp_path, monkeypatch):
 def comparisons(monkeypatch):
     """How often answers were compared."""
     made = []
-    check = first_use.check_logits
-    monkeypatch.setattr(first_use, "check_logits", lambda *args, **named: made.append(1) or check(*args, **named))
+    check = first_use.check_answers
+    monkeypatch.setattr(first_use, "check_answers", lambda *args, **named: made.append(1) or check(*args, **named))
     return made
 
 
@@ -88,6 +90,25 @@ def test_wrong_answers_are_refused_in_one_line_and_not_remembered(small, cache):
     assert not (cache / "verified").exists()
     checks = {check.name: check.passed for check in verify(wrong)}  # it is the one who says what is wrong
     assert not checks["logits"]
+
+
+def test_whole_numbers_must_be_equal_to_what_they_mean(parent, small):
+    """Goldens that rounded a sum otherwise condemn nobody; a level that is not what the integers mean does."""
+    network = small.quantized()
+    assert is_all_integer(network, small.card.preprocess)
+    true = small.goldens().logits
+    moved = true + 1e-4 * np.ptp(true) * np.eye(2, 10, dtype=np.float32)
+
+    class Moved(Bundle):
+        def goldens(self):
+            return replace(super().goldens(), logits=moved)
+
+    older = Moved(small.path, small.card, small.labels)
+    assert check_answers(small, true, runtime="onnxruntime").passed
+    assert check_answers(older, true, runtime="onnxruntime").passed
+    assert not check_answers(small, moved, runtime="onnxruntime").passed
+    assert not check_answers(older, moved + (moved - true), runtime="onnxruntime").passed
+    assert check_answers(small, moved, runtime="openvino").passed
 
 
 def test_the_refusal_names_what_the_processor_lacks(small, cache, monkeypatch):

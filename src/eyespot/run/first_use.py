@@ -10,7 +10,7 @@ from eyespot.bundle.cache import cache_directory
 from eyespot.bundle.store import GOLDENS, MODEL, Bundle
 from eyespot.core.processor import cpu_fields
 from eyespot.errors import RuntimeFailure
-from eyespot.run.answers import check_logits
+from eyespot.run.answers import check_answers
 from eyespot.run.ort import saturates
 from eyespot.run.session import Session
 
@@ -34,8 +34,7 @@ def check_first_use(bundle: Bundle, session: Session, *, runtime: str) -> None:
             return
     except OSError:
         pass
-    goldens = bundle.goldens()
-    check = check_logits(session.run(goldens.pixels), goldens, precision=bundle.card.precision, runtime=runtime)
+    check = check_answers(bundle, session.run(bundle.goldens().pixels), runtime=runtime)
     if not check.passed:
         parent = bundle.card.parent or "it was made of"
         other = "--runtime onnxruntime" if runtime != "onnxruntime" else f"another version of it or the bundle {parent}"

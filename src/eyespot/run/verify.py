@@ -6,7 +6,7 @@ import numpy as np
 
 from eyespot.bundle.store import Bundle
 from eyespot.image.prepare import decode_and_prepare
-from eyespot.run.answers import Check, check_logits
+from eyespot.run.answers import Check, check_answers
 from eyespot.run.open import open_unchecked
 
 __all__ = ["Check", "verify"]
@@ -26,7 +26,7 @@ def verify(bundle: Bundle, *, runtime: str = "onnxruntime") -> list[Check]:
         logits = session.run(goldens.pixels)
         pixels = decode_and_prepare(goldens.jpeg, bundle.card.preprocess).pixels
         from_jpeg = session.run(pixels[None])[0]
-    checks.append(check_logits(logits, goldens, precision=bundle.card.precision, runtime=runtime))
+    checks.append(check_answers(bundle, logits, runtime=runtime))
     grey = float(np.abs(pixels.astype(np.int16) - goldens.pixels[0]).mean())
     checks.append(
         Check("pixels", grey <= PIXELS_BUDGET, f"differ by {grey:.3f} grey levels (allowed {PIXELS_BUDGET:g})")

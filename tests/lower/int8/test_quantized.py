@@ -15,13 +15,13 @@ from eyespot.errors import UsageError, WeightsError
 from eyespot.lower.int8.fit import Recipe, store
 from eyespot.lower.int8.plan import Ready, make_ready
 from eyespot.lower.int8.quantized import Grid, Quantized, as_bfloat16, as_float32
-from eyespot.lower.int8.run import run_quantized
-from eyespot.lower.int8.to_onnx import quantized_to_onnx
+from eyespot.lower.int8.run import _Values, run_quantized
+from eyespot.lower.int8.to_onnx import is_all_integer, quantized_to_onnx
 from eyespot.lower.reference import run
 from eyespot.lower.tensors import random_weights
 from lowered import onnx_runtime
 from quantizing import pictures, quantized, ready
-from tolerances import QUANTIZED_LEVELS, QUANTIZED_LOGITS, SAME_WEIGHTS, relative_error
+from tolerances import INTEGER_LOGITS, QUANTIZED_LEVELS, QUANTIZED_LOGITS, SAME_WEIGHTS, relative_error
 
 # Between them: every activation, gates, residuals, concatenation, shuffles, pools, grouped and depthwise layers.
 NETWORKS = [
@@ -61,7 +61,58 @@ def test_onnx_runtime_computes_the_same_levels(architecture, arguments):
     assert disagreements(small, network.preprocess, pixels) == []
     ours = run_quantized(small, normalise(pixels, network.preprocess))[small.graph.outputs[0]]
     theirs = in_onnx_runtime(small, network.preprocess, pixels)["logits"]
-    assert relative_error(theirs, ours) < QUANTIZED_LOGITS
+    assert relative_error(theirs, ours) < INTEGER_LOGITS
+
+
+@pytest.mark.parametrize(
+    ("architecture", "whole"),
+    [("mobilenet_v2_0.35", True), ("shufflenet_v2_0.5", True), ("resnet18", True), ("efficientnet_b0", False)],
+)
+def test_which_networks_are_whole_numbers_alone(architecture, whole):
+    """Residual sums, shuffles and pools are; a table of sigmoids is not, for it is made in floating point."""
+    network = ready(architecture)
+    small = quantized(network)
+    assert small.float_layers() == []
+    assert is_all_integer(small, network.preprocess) is whole
+    mixed = quantized(network, Recipe(floats=frozenset(small.int8_layers()[3:4])))
+    assert not is_all_integer(mixed, network.preprocess)
+    assert not is_all_integer(small, replace(network.preprocess, mean=(0.1, 0.2, 0.3)))
+
+
+def test_sums_are_onnx_runtime_s_for_every_pair_of_levels():
+    """QLinearAdd at odd choices of scales and zero points: a sum between two levels goes the same way."""
+    s = Sketch((1, 256, 256))
+    graph = s.graph(s.sum("sum", s.act("a", s.input, "relu"), s.act("b", s.input, "relu")))
+    rng = np.random.default_rng(0)
+    levels = np.stack(np.meshgrid(*[np.arange(256, dtype=np.uint8)] * 2, indexing="ij"))
+    for _ in range(20):
+        scales = np.exp(rng.normal(-3, 1, 3)).astype(np.float32)
+        scales[2] = max(scales[2], scales[:2].sum() / 3)
+        grids = [Grid(float(scale), int(zero)) for scale, zero in zip(scales, rng.integers(0, 256, 3), strict=True)]
+        values = _Values(Quantized(graph, dict(zip(("a", "b", "sum"), grids, strict=True)), {}))
+        values._levels = {"a": levels[0], "b": levels[1]}
+        values.make(graph.by_name["sum"], {})
+        assert np.array_equal(values._levels["sum"], _qlinear_add(levels, grids))
+
+
+def _qlinear_add(levels, grids):
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    constants = [
+        helper.make_tensor(f"{name}{what}", dtype, [], [value])
+        for name, grid in zip("aby", grids, strict=True)
+        for what, dtype, value in (("s", TensorProto.FLOAT, grid.scale), ("z", TensorProto.UINT8, grid.zero))
+    ]
+    a, b, y = (helper.make_tensor_value_info(name, TensorProto.UINT8, [256, 256]) for name in "aby")
+    inputs = ["a", "as", "az", "b", "bs", "bz", "ys", "yz"]
+    node = helper.make_node("QLinearAdd", inputs, ["y"], domain="com.microsoft")
+    versions = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(
+        helper.make_graph([node], "add", [a, b], [y], constants), opset_imports=versions, ir_version=8
+    ).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return session.run(None, {"a": levels[0], "b": levels[1]})[0]
 
 
 def test_the_comparison_sees_a_wrong_weight():

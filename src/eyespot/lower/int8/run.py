@@ -81,6 +81,8 @@ class _Values:
             self._levels[node.name] = np.minimum(self._levels[node.inputs[0]], np.uint8(top))
         elif isinstance(node.op, ops.Mul) and all(name in grids for name in (node.name, *node.inputs)):
             self._product(node)
+        elif isinstance(node.op, ops.Add) and self._sum(node):
+            pass
         elif isinstance(node.op, ops.GlobalAvgPool) and node.name in grids and node.inputs[0] in grids:
             self._mean(node)
         else:
@@ -95,6 +97,21 @@ class _Values:
         ratio = np.float32(a.scale) * np.float32(b.scale) / np.float32(grid.scale)
         x, y = (self._levels[n].astype(np.float32) - g.zero for n, g in zip(node.inputs, (a, b), strict=True))
         self._levels[node.name] = _levels(x * y * ratio + np.float32(grid.zero))
+
+    def _sum(self, node: Node) -> bool:
+        """As QLinearAdd, where two tensors with grids make one that has: fused products onto a constant. Else False.
+
+        (All 65,536 pairs of levels at 60 choices of grids: none elsewhere, with AVX2 and with AVX-512.)
+        """
+        target = self._network.target(node, self._readers)
+        if target is None or len(node.inputs) != 2 or any(name not in self._network.grids for name in node.inputs):
+            return False
+        (a, b), y = (self._network.grids[name] for name in node.inputs), self._network.grids[target]
+        one, two = (np.float32(grid.scale) / np.float32(y.scale) for grid in (a, b))
+        zeros = _fused(np.float64(a.zero), one, two * np.float32(b.zero))
+        first, second = (self._levels[name].astype(np.float64) for name in node.inputs)
+        self._levels[target] = _levels(_fused(first, one, _fused(second, two, np.float32(y.zero) - zeros)))
+        return True
 
     def _mean(self, node: Node) -> None:
         """As QLinearGlobalAveragePool: an exact sum times one factor."""
@@ -121,6 +138,11 @@ class _Values:
         y = grids[target]
         factor = (step / np.float32(y.scale)).reshape(column)
         self._levels[target] = _levels(np.rint(total.astype(np.float32) * factor) + y.zero)
+
+
+def _fused(x: Any, factor: np.float32, addend: Any) -> Any:
+    """x · factor + addend, rounded to float32 once; x: whole numbers up to 255, as float64."""
+    return (x * np.float64(factor) + addend).astype(np.float32)
 
 
 def _levels(values: NDArray[np.floating]) -> NDArray[np.uint8]:

@@ -52,6 +52,33 @@ def reads_pixels(preprocess: Preprocess) -> Grid | None:
     return None
 
 
+def is_all_integer(network: Quantized, preprocess: Preprocess) -> bool:
+    """Whether whole numbers are all that is computed, from the pixels to the sums that the outputs are made of.
+
+    Where that is so the levels do not depend on how a runtime orders or fuses floating point; a sigmoid's table or a
+    first layer in float32 may differ in a last digit, which rounding then makes a level.
+    """
+    grid, readers = network.grids.get(INPUT), network.graph.readers()
+    if grid is None or grid != reads_pixels(preprocess):
+        return False
+    return all(_computes_integers(network, node, readers) for node in network.graph.nodes)
+
+
+def _computes_integers(network: Quantized, node: Node, readers: Mapping[str, list[Node]]) -> bool:
+    grids = network.grids
+    if any(name not in grids for name in node.inputs):  # what is left to do behind a layer is to round
+        return node.name in grids and rectifies(node.op, grids[node.name])
+    rounded = network.target(node, readers) is not None
+    if network.is_int8(node.name):
+        return rounded or node.name in network.graph.outputs
+    if node.name in grids and clipped_levels(node, grids) is not None:
+        return True
+    if isinstance(node.op, ops.Add):
+        return rounded and len(node.inputs) == 2
+    nearest = isinstance(node.op, ops.Resize) and node.op.mode == "nearest"
+    return rounded and (nearest or isinstance(node.op, (ops.Mul, ops.GlobalAvgPool, *MOVES)))
+
+
 class _Writer:
     """Writes node by node and knows under which names each value stands: as float, as uint8, or as both."""
 
