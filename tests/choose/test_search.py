@@ -103,6 +103,19 @@ def test_time_and_number_are_bounds(tmp_path):
     assert len(device.runs) == 1
 
 
+def test_what_can_be_written_is_measured_even_when_the_time_is_up(tmp_path):
+    """Else a slow machine would write nothing because of networks that it does not have."""
+    some = [candidate(side, top1=90 - side / 10) for side in SIDES]
+    some += [candidate(64, top1=50.0, start="here.test"), candidate(32, top1=40.0, start="here.test")]
+    budget = Budget(latency_ms=50.0)
+    found = Search(budget, some, bench(tmp_path), each=False).run(time.monotonic() - 1)
+    assert [one.candidate.title for one in found.tried] == ["net0.25 at 32, float32", "here.test at 64, float32"]
+    assert found.unmeasured == 4
+    tight = Budget(latency_ms=4.4)  # 64 pixels are outside: the next one is tried
+    found = Search(tight, some, bench(tmp_path / "tight"), each=False).run(time.monotonic() - 1)
+    assert found.inside(tight)[-1].candidate.title == "here.test at 32, float32"
+
+
 def test_where_nothing_fits_the_nearest_are_measured(tmp_path):
     some = [candidate(side, top1=40 + side / 10) for side in SIDES]
     budget = Budget(latency_ms=1.2)

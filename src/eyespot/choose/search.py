@@ -18,6 +18,7 @@ from eyespot.core.graph import Graph
 from eyespot.errors import EyespotError
 from eyespot.measure.record import Effort, Way
 
+_LATE = 15.0  # seconds more for networks that can be written
 _SOON, _PERHAPS = 1.15, 1.7  # times the latency asked for, up to which a guess is tried first, and at all
 # How many are measured as what: guessed to fit; guessed too slow, and perhaps wrongly; the nearest where nothing fits;
 # faster ones for the Pareto table once the choice is known.
@@ -108,9 +109,20 @@ class Search:
         self._keeps: dict[str, bool] = {}
 
     def run(self, until: float, *, most: int = 60) -> Searched:
-        """Until ``time.monotonic()`` is ``until``, nothing of interest is left, or ``most`` were measured now."""
-        measured = 0
-        while self._pending and measured < most and (time.monotonic() < until or not self.found.tried):
+        """Until ``time.monotonic()`` is ``until``, nothing of interest is left, or ``most`` were measured now.
+
+        Where nothing that can be written is inside by then, what can be written has some time more.
+        """
+        measured = passed_over = 0
+        while self._pending and measured < most:
+            if time.monotonic() >= until and self.found.tried:
+                ready = [one for one in self._pending if one.ready]
+                inside = self.found.inside(self._budget)
+                is_written = self._each or any(tried.candidate.ready for tried in inside)
+                if is_written or not ready or time.monotonic() >= until + _LATE:
+                    break
+                passed_over += len(self._pending) - len(ready)
+                self._pending = ready
             found = self._next()
             if found is None:
                 break
@@ -122,7 +134,7 @@ class Search:
             self._tries[why] += 1
             self._say(f"measuring {candidate.title}")
             measured += self._measure(candidate, graph)
-        self.found.unmeasured = len(self._pending)
+        self.found.unmeasured = len(self._pending) + passed_over
         return self.found
 
     def _possible(self, candidates: Sequence[Candidate]) -> list[Candidate]:
