@@ -7,7 +7,19 @@ import sys
 
 import pytest
 
-HEAVY = ("numpy", "PIL", "onnxruntime", "onnx", "safetensors", "torch", "h5py", "pyarrow", "pillow_heif", "click")
+HEAVY = (
+    "numpy",
+    "PIL",
+    "onnxruntime",
+    "onnx",
+    "safetensors",
+    "torch",
+    "h5py",
+    "pyarrow",
+    "pi_heif",
+    "pillow_heif",
+    "click",
+)
 
 
 def loaded_by(code: str, *args: str) -> set[str]:

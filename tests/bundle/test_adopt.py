@@ -14,6 +14,7 @@ from eyespot.arch.catalogue import draw
 from eyespot.bundle.adopt import Request, adopt
 from eyespot.bundle.published import installed_file, published
 from eyespot.bundle.resolve import open_bundle, open_default
+from eyespot.bundle.store import sha256
 from eyespot.errors import UsageError, WeightsError
 from eyespot.lower.tensors import random_weights
 from eyespot.run.predict import Model
@@ -118,6 +119,15 @@ def test_auxiliary_heads_travel_with_the_network_and_do_not_run(tmp_path, heads)
     assert len(bundle.card.graph.outputs) == (3 if heads else 1)
     assert bundle.card.preprocess.mean == (127.5, 127.5, 127.5)
     assert all(check.passed for check in verify(bundle))
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0.in1k", "eyelet_1.0.tiny200"])
+def test_nobody_imports_under_the_name_of_a_known_model(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("EYESPOT_CACHE", str(tmp_path / "cache"))
+    file, said = nobody_knows(tmp_path / "w.safetensors"), []
+    bundle = adopt(file, None, request=Request(arguments={"size": 96}, name=name), say=said.append)
+    assert bundle.card.name == bundle.path.name == f"{name}.{sha256(file)[:8]}"
+    assert f"{name} is the name of a built-in or published model; this one is called {bundle.card.name} here" in said
 
 
 def test_the_caller_may_say_more(tmp_path):

@@ -145,7 +145,7 @@ def test_what_failed_is_said_in_one_line_with_the_way_out(server, weights, publi
 
 def test_offline(publish):
     publish(url=f"{DEAD}/w.safetensors")
-    with pytest.raises(FetchError, match=rf"is this machine online\?\)\. Without a network: run `eyespot pack {NAME}`"):
+    with pytest.raises(FetchError, match=r"is this machine online\?\)\. Without a network: bring .* and pass --from"):
         open_bundle(NAME)
 
 

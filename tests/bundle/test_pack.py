@@ -52,7 +52,9 @@ def test_the_same_bundle_gives_the_same_bytes(tiny, packed, tmp_path):
     assert again.read_bytes() == packed.read_bytes()
 
 
-def test_the_default_model_may_come_on_a_stick(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["efficientnet_lite0.in1k", "efficientnet_lite0.in1k-int8", "eyelet_1.0.tiny200"])
+def test_nobody_takes_the_name_of_a_known_model(name, tmp_path, monkeypatch):
+    """A stick would otherwise decide what the default model answers."""
     from importlib import metadata
 
     def absent(name):
@@ -60,10 +62,20 @@ def test_the_default_model_may_come_on_a_stick(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setenv("EYESPOT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(metadata, "distribution", absent)
-    stick = pack([make_bundle(tmp_path / "b", name="efficientnet_lite0.in1k")], tmp_path / "stick.eyespot")
-    assert open_default().card.name != "efficientnet_lite0.in1k"
-    unpack(stick)
-    assert open_default(float32=True).card.name == "efficientnet_lite0.in1k"
+    stick = pack([make_bundle(tmp_path / "b", name=name)], tmp_path / "stick.eyespot")
+    before, said = open_default().card.name, []
+    [bundle] = unpack(stick, say=said.append)
+    assert bundle.card.name == bundle.path.name == f"{name}.unpacked"
+    assert open_bundle(f"{name}.unpacked").card.name == f"{name}.unpacked"
+    assert said == [f"{name} is the name of a built-in or published model; this one is called {name}.unpacked here"]
+    assert open_default().card.name == before
+    assert unpack(stick, tmp_path / "elsewhere")[0].card.name == name  # opened by its folder only
+
+
+def test_names_differ_by_more_than_case(tmp_path, monkeypatch):
+    monkeypatch.setenv("EYESPOT_CACHE", str(tmp_path / "cache"))
+    stick = pack([make_bundle(tmp_path / "b", name="EfficientNet_Lite0.IN1K")], tmp_path / "stick.eyespot")
+    assert unpack(stick)[0].path.name == "EfficientNet_Lite0.IN1K.unpacked"
 
 
 def test_places_that_are_taken(tiny, packed, target):

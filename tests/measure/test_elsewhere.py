@@ -1,11 +1,11 @@
 """Measuring elsewhere, against stand-ins: programs called ssh, scp and adb that do here what they would do there."""
 
+import importlib.util
 import json
 import os
 import stat
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -77,8 +77,8 @@ def bare(tmp_path_factory):
     place = tmp_path_factory.mktemp("bare")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--symlinks", str(place)], check=True)
     [packages] = place.glob("lib/python*/site-packages")
-    for found in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if found.name.startswith(("numpy", "onnxruntime")):
+    for name in ("numpy", "onnxruntime"):
+        for found in Path(importlib.util.find_spec(name).origin).parents[1].glob(f"{name}*"):
             (packages / found.name).symlink_to(found)
     return place / "bin" / "python"
 
@@ -100,6 +100,17 @@ def test_ssh_needs_python_numpy_and_the_runtime_only(tiny, standin, bare):
     assert "scp me@board.local:" in log
     assert left_behind(standin) == []
     assert "board" not in json.dumps(one.to_json())
+
+
+def test_ssh_runs_nothing_of_the_folder_it_arrives_in(tiny, standin, bare, monkeypatch):
+    home = standin / "home"
+    home.mkdir()
+    for name in ("json", "tempfile", "zipfile", "numpy", "eyespot", "onnxruntime"):
+        (home / f"{name}.py").write_text(f"open({str(standin / 'ran')!r}, 'a').write({name!r})\n")
+    monkeypatch.chdir(home)
+    [one] = measure_by_ssh([Way(tiny)], "board", python=str(bare), effort=SHORT)
+    assert len(one.cold.values) == 1
+    assert not (standin / "ran").exists()
 
 
 def test_ssh_measures_all_where_pillow_is(tiny, standin, examples):

@@ -252,6 +252,20 @@ def test_depth_is_no_recursion(tmp_path, body):
     refused(tmp_path / "deep.pt", make.zipped(make.program(body)), "holds a (list|tuple|dict)|holds nothing")
 
 
+@pytest.mark.parametrize("body", [b"N" + b"2\x86" * 60, b")" + b"\x85" * 100_000, b"]" + b"2a" * 30, b"}2K\x01s"])
+@pytest.mark.parametrize("place", range(5))
+def test_no_value_is_written_out_in_a_message(tmp_path, body, place):
+    """Of 60 tuples, each twice in the next, a text would have 2^60 parts; of a deep one, it would not end well."""
+    pickles = [make.dumps(one) for one in (make.MAGIC, 1001, {}, {}, [])]
+    pickles[place] = make.program(body)
+    start, path = time.process_time(), tmp_path / "dag.pth"
+    path.write_bytes(b"".join(pickles))
+    with pytest.raises(WeightsError) as refusal:
+        read_tensors(path)
+    assert len(str(refusal.value)) < 400
+    assert time.process_time() - start < 5
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -127,6 +127,10 @@ def adopt(
     labels = _given(request.labels, fitted) or _labels(fitted, card, say)
     architecture = fitted.architecture.rpartition(":")[2]  # of a network in a person's own file, its function's name
     name = name or f"{architecture}.{digest[:8]}"
+    if out is None and (card is None or name != card.name):
+        asked, name = name, _unclaimed(name, digest)
+        if name != asked:
+            say(f"{asked} is the name of a built-in or published model; this one is called {name} here")
     made = Card(
         name=name,
         architecture=architecture,
@@ -174,6 +178,12 @@ def _no_file(path: Path) -> str:
         name = card.name
         return f"{text} on the Hugging Face hub needs no import; run eyespot fetch {name} and pass --model {name}"
     return how_to_import(text)
+
+
+def _unclaimed(name: str, digest: str) -> str:
+    from eyespot.bundle.resolve import unclaimed
+
+    return unclaimed(name, digest[:8])
 
 
 def _place(name: str) -> Path:

@@ -107,8 +107,8 @@ def _downloaded_now(card: Published, address: str, kept: Path, watch: Watch | No
         except FetchError as error:
             failures.append(str(error))
     raise FetchError(
-        f"the weights of {card.name} did not come: {'; then '.join(failures)}. Without a network: run `eyespot pack "
-        f"{card.name}` on a machine that has one and `eyespot unpack` here, or pass --from a folder with the file"
+        f"the weights of {card.name} did not come: {'; then '.join(failures)}. Without a network: bring "
+        f"{card.file_name} from a machine that has one, and pass --from the folder that holds it"
     )
 
 

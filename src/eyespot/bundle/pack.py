@@ -15,9 +15,12 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 from eyespot.bundle.cache import bundle_directory
+from eyespot.bundle.fit import Say
+from eyespot.bundle.resolve import unclaimed
 from eyespot.bundle.store import CARD, REQUIRED, Bundle, check_free, put_in_place, read
 from eyespot.core.card import Card
 from eyespot.core.whole import whole
@@ -56,15 +59,18 @@ def pack(bundles: Sequence[Bundle], out: Path, *, replace: bool = False) -> Path
     return out
 
 
-def unpack(file: Path, out: Path | None = None, *, replace: bool = False) -> list[Bundle]:
+def unpack(file: Path, out: Path | None = None, *, replace: bool = False, say: Say = lambda _: None) -> list[Bundle]:
     """Puts the bundles of a pack into the folder ``out``, each under its name; None puts them into the cache.
+
+    There a bundle with the name of a built-in or published one gets ``.unpacked`` behind it, which ``say`` is told.
 
     Nothing is put in place before every file of every bundle has the sha256 that its card promises. Raises UsageError
     when a place is taken, BundleError (HashMismatch) in one line for a file that is damaged or is no pack.
     """
     with _opened(file) as archive:
         entries = _entries(archive, file)
-        places = {name: (out / name if out else bundle_directory(name)) for name in entries}
+        names = {name: name if out else unclaimed(name, "unpacked") for name in entries}
+        places = {name: (out or bundle_directory("x").parent) / names[name] for name in entries}
         for place in places.values():
             check_free(place, replace=replace)
         root = out or bundle_directory("x").parent
@@ -80,6 +86,9 @@ def unpack(file: Path, out: Path | None = None, *, replace: bool = False) -> lis
                 raise BundleError(f"{file.name} needs {wanted / 1e6:,.1f} MB, {root} has {free / 1e6:,.1f} MB left")
             for name, inside in entries.items():
                 _extract(archive, file.name, inside, staging / name, name)
+                if names[name] != name:
+                    _rename(staging / name, names[name])
+                    say(f"{name} is the name of a built-in or published model; this one is called {names[name]} here")
             for name, place in places.items():
                 put_in_place(staging / name, place, replace=replace)
         except OSError as error:
@@ -87,6 +96,12 @@ def unpack(file: Path, out: Path | None = None, *, replace: bool = False) -> lis
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return [read(place) for place in places.values()]
+
+
+def _rename(place: Path, name: str) -> None:
+    """Gives a bundle that was read already another name."""
+    card = replace_fields(read(place).card, name=name)
+    (place / CARD).write_text(card.to_text(), encoding="utf-8")
 
 
 def _add(archive: zipfile.ZipFile, path: Path, name: str) -> None:

@@ -109,6 +109,17 @@ def known_names() -> list[str]:
     return sorted({*built_in_names(), *cached_names(), *published(), *int8})
 
 
+def unclaimed(name: str, mark: str) -> str:
+    """The name under which a bundle from elsewhere may lie in the cache: ``name.mark`` where ``name`` is another's.
+
+    Built-in and published names belong to those bundles: nobody may be answered by another one under them. Their
+    letters' case does not count, as file systems ignore it.
+    """
+    int8 = {card + INT8 for card in published()}
+    claimed = {one.lower() for one in (*built_in_names(), *published(), *int8)}
+    return f"{name}.{mark}" if name.lower() in claimed else name
+
+
 def quantization_file(card: Published) -> Path | None:
     """The parameters that make the int8 bundle of published weights; None where nobody measured any."""
     path = Path(__file__).parent / "int8" / f"{card.name}.safetensors"

@@ -14,9 +14,10 @@ import click
 def command(file: Path, out: Path | None, replace: bool) -> None:
     """Puts the bundles of FILE in place, every file checked against its card first.
 
-    Without --out they go into the cache, where `--model NAME` finds them.
+    Without --out they go into the cache, where `--model NAME` finds them. A name that a built-in or published
+    model has stays that model's: the bundle gets another one, which is said.
     """
     from eyespot.bundle.pack import unpack
 
-    for bundle in unpack(file, out, replace=replace):
+    for bundle in unpack(file, out, replace=replace, say=lambda line: click.echo(line, err=True)):
         click.echo(f"{bundle.path} holds {bundle.card.name}, {bundle.size() / 1e6:.1f} MB")

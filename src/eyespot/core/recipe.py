@@ -193,8 +193,9 @@ class Recipe:
         """The recipe of a TOML file; what it leaves out is the default. UsageError, in one line, for anything else."""
         try:
             data = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"{source} is not TOML: {error}") from None
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise UsageError(f"{source} is not TOML: {reason}") from None
         return _build(cls, data, source, "")
 
     def with_settings(self, settings: Iterable[str]) -> Self:
@@ -303,7 +304,7 @@ def _check(value: Any, prefix: str) -> None:
 def _value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

@@ -156,7 +156,13 @@ def _envelope(format: Format, data: bytes, max_pixels: int) -> envelope.Envelope
 def _reader(format: Format) -> type[ImageFile.ImageFile]:
     """The class that reads it, imported now and not before."""
     try:
-        reader: type[ImageFile.ImageFile] = getattr(importlib.import_module(format.module), format.reader)
+        try:
+            module = importlib.import_module(format.module)
+        except ImportError:
+            if format is not formats.HEIC:
+                raise
+            module = importlib.import_module("pillow_heif")  # its larger sister, where that is installed already
+        reader: type[ImageFile.ImageFile] = getattr(module, format.reader)
     except ImportError:
         if format.extra:
             raise MissingExtra(f"a {format.name} picture", format.extra) from None

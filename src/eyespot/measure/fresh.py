@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from eyespot.core.child import python_child
 from eyespot.errors import RuntimeFailure
 
 # Starts sys.argv[1:], waits for its first byte and for its end; prints seconds, bytes and the exit code. Written for a
@@ -66,7 +67,7 @@ def fresh(program: list[str], *, times: int, step: Callable[[], None] = lambda: 
 
 def cold_program(bundle: Path, *, runtime: str, threads: int, picture: Path) -> list[str]:
     """The program that a cold start is measured with: Python, ``eyespot.load``, one picture, its label."""
-    return [sys.executable, "-m", "eyespot.measure.once", str(bundle), runtime, str(threads), str(picture)]
+    return python_child("eyespot.measure.once", str(bundle), runtime, str(threads), str(picture))
 
 
 def kept(data: bytes, name: str = "picture.jpg") -> tempfile.TemporaryDirectory[str]:

@@ -26,9 +26,11 @@ from eyespot.errors import RuntimeFailure, UsageError
 from eyespot.measure.latency import refuse_unverified
 from eyespot.measure.record import USUAL, Effort, Way
 
-# Asks what is there and makes a folder. Must run on any Python 3.
+# Asks what is there and makes a folder. Must run on any Python 3, and import nothing of the folder it starts in.
 _ASK = """
-import json, sys, tempfile
+import sys
+sys.path[:] = [path for path in sys.path if path]
+import json, tempfile
 found = {"python": list(sys.version_info[:2])}
 for name in ("numpy", "onnxruntime", "PIL"):
     try:
@@ -74,9 +76,9 @@ def measure_by_ssh(
             packed.write_bytes(pack([way.bundle for way in ways], effort, picture))
             _run(["scp", "-q", str(packed), f"{host}:{folder}/job.zip"], "cannot be copied to")
         step("measuring there")
-        unpack = shlex.join([python, "-m", "zipfile", "-e", "job.zip", "."])
+        unpack = shlex.join([python, "-P", "-m", "zipfile", "-e", "job.zip", "."])
         work = shlex.join(
-            ["env", "PYTHONPATH=source", "EYESPOT_CACHE=cache", python, "-m", "eyespot.measure.there", "."]
+            ["env", "PYTHONPATH=source", "EYESPOT_CACHE=cache", python, "-P", "-m", "eyespot.measure.there", "."]
         )
         said = _ssh(host, f"cd {shlex.quote(folder)} && {unpack} && {work}", check=False)
     finally:

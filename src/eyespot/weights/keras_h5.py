@@ -9,15 +9,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from eyespot.core.child import python_child
 from eyespot.errors import MissingExtra, UnsafeFile, WeightsError
 from eyespot.weights.arrays import Array, shown
 from eyespot.weights.keras_config import DAMAGED, layer_names, parse
@@ -41,12 +40,10 @@ def read_keras_h5(path: Path, names: Mapping[str, str] | None = None) -> KerasWe
     """
     if importlib.util.find_spec("h5py") is None:
         raise MissingExtra(f"{path.name} is a Keras .h5 file, and reading it", "keras")
-    # The child finds its modules where this process does, whatever put them there.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         child = subprocess.run(
-            [sys.executable, "-m", f"{__name__}_child", str(path.absolute())],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, check=False,
+            python_child(f"{__name__}_child", str(path.absolute())),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False,
             timeout=SECONDS + SECONDS_PER_BYTE * path.stat().st_size,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

@@ -140,13 +140,18 @@ def _read_legacy(file: str, data: Buffer) -> TorchTensors:
     if next_object({}) != MAGIC_NUMBER:
         raise WeightsError(f"{file} is no torch file: it does not begin with torch's magic number")
     if (version := next_object({})) != PROTOCOL_VERSION:
-        raise WeightsError(f"{file} says its format is {shown(repr(version))}; torch wrote {PROTOCOL_VERSION} only")
+        raise WeightsError(f"{file} says its format is {_brief(version)}; torch wrote {PROTOCOL_VERSION} only")
     next_object({})  # byte order and sizes of types of the machine that wrote it; the data is little-endian regardless
     objects, keys = next_object(NAMES), next_object({})
     if not isinstance(keys, list):
         raise WeightsError(f"{file} is damaged: the list of its storages is missing; fetch it again")
     raw = _legacy_storages(file, data, position, keys, storages.by_key)
     return _gather(file, objects, "torch legacy", _Unfolder(file, len(data), "<", lambda storage: raw[storage.key]))
+
+
+def _brief(value: object) -> str:
+    """A number or a text as it is, and of anything else its type alone: a container may describe itself without end."""
+    return shown(repr(value)) if isinstance(value, int | float | str | None) else f"a {type(value).__name__}"
 
 
 def _legacy_storages(
