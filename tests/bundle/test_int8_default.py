@@ -122,8 +122,24 @@ def test_names():
 def test_weights_that_are_not_the_measured_ones_answer_in_float32_and_say_so(faster, monkeypatch, tmp_path):
     monkeypatch.setenv("EYESPOT_CACHE", str(tmp_path))
     make_bundle(tmp_path / "bundles" / FLOAT, name=FLOAT)
-    with pytest.warns(UserWarning, match=r"answers in float32: .* another network"), eyespot.load() as model:
+    with (
+        pytest.warns(UserWarning, match=r"in float32: .* does not hold the published"),
+        eyespot.load() as model,
+    ):
         assert model.bundle.card.name == FLOAT
     with warnings.catch_warnings(), eyespot.load(float32=True) as model:
         warnings.simplefilter("error")
         assert model.bundle.card.name == FLOAT
+
+
+def test_the_command_says_in_one_line_that_float32_answers(faster, monkeypatch, tmp_path, examples):
+    from click.testing import CliRunner
+
+    from eyespot.cli.classify import command
+
+    monkeypatch.setenv("EYESPOT_CACHE", str(tmp_path))
+    make_bundle(tmp_path / "bundles" / FLOAT, name=FLOAT)
+    done = CliRunner().invoke(command, [str(examples / "coffee.jpg"), "--json"])
+    assert f'"model": "{FLOAT}"' in done.stdout
+    assert done.stderr.startswith("eyespot: the default model answers in float32: ")
+    assert done.stderr.count("\n") == 1

@@ -191,6 +191,13 @@ def _make_int8(card: Published, parent: Bundle, place: Path) -> Bundle:
     assert file is not None  # noqa: S101 - asked before
     params, facts = QuantizationParams.from_bytes(file.read_bytes())
     prepared = make_ready(parent.card.graph, parent.weights(), parent.card.preprocess)
+    try:
+        network = params.apply(prepared)
+    except WeightsError:
+        raise WeightsError(
+            f"{parent.path} does not hold the published weights of {card.name}, so there is no int8 of it; give it "
+            "another name"
+        ) from None
     measured = facts["measured"]
     data, source = f"{measured['pictures']} images that no range was chosen on", "eyespot, beside float32"
     low, high = (round(100 * v, 2) for v in measured["drop_interval"])
@@ -198,7 +205,7 @@ def _make_int8(card: Published, parent: Bundle, place: Path) -> Bundle:
         Metric("top1_drop", round(100 * measured["drop"], 2), data, source, (low, high)),
         Metric("agreement", round(100 * measured["agreement"], 2), data, source),
     )
-    return build_quantized(place, parent, params.apply(prepared), prepared.preprocess, metrics=metrics)
+    return build_quantized(place, parent, network, prepared.preprocess, metrics=metrics)
 
 
 def _nearest(name: str) -> str:

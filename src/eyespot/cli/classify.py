@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,10 @@ def command(
     from eyespot.run.predict import load
 
     many = len(pictures) > 1 or Path(pictures[0]).is_dir()
-    opened = load(model, runtime=runtime, threads=1 if many else None, float32=float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_, **__: click.echo(f"eyespot: {message}", err=True)
+        opened = load(model, runtime=runtime, threads=1 if many else None, float32=float32)
     _say_what_it_knows(opened, asked=model)
     top = min(top, len(opened.bundle.labels))
     if out is not None:

@@ -74,22 +74,26 @@ class SearchingSession(ClosingSession):
         """(the session for this call, whether it is timed)."""
         with self._lock:
             self._calls += 1
-            if not self._trial and (self._calls == FIRST or (self._calls > FIRST and self._calls % EVERY == 0)):
-                self._begin()
+            if self._calls > FIRST and self._calls % EVERY == 0 and not self._trial and len(self._sessions) == 2:
+                self._trial.extend([0, 1] * PAIRS)
+            first = self._calls == FIRST
+        if first:  # one call alone comes here, and the others do not wait for it
+            self._open_second()
+        with self._lock:
             return (self._trial.popleft(), True) if self._trial else (self._used, False)
 
-    def _begin(self) -> None:
-        if self._closed:
+    def _open_second(self) -> None:
+        try:
+            second = self._open(1)
+        except RuntimeFailure:  # no memory for another one: the first goes on alone
             return
-        if len(self._sessions) == 1:
-            try:
-                self._sessions.append(self._open(1))
-            except RuntimeFailure:  # no memory for another one: the first goes on alone
-                self._calls = -(1 << 62)
+        with self._lock:
+            if self._closed:
+                second.close()
                 return
-            self._cold = 2  # the first call of each in this trial warms its memory up
-        pairs = PAIRS if self._times[1] else FIRST_PAIRS + 1
-        self._trial.extend([0, 1] * pairs)
+            self._sessions.append(second)
+            self._cold = 2  # the first call of each warms its memory up
+            self._trial.extend([0, 1] * (FIRST_PAIRS + 1))
 
     def _record(self, chosen: int, seconds: float) -> None:
         with self._lock:
