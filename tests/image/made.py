@@ -133,3 +133,55 @@ def _psd(rgb: Image.Image) -> bytes:
     """The composite alone: header, three empty sections, raw planes."""
     head = b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, rgb.height, rgb.width, 8, 3)
     return head + bytes(12) + b"\0\0" + np.asarray(rgb).transpose(2, 0, 1).tobytes()
+
+
+def tiff(
+    values: np.ndarray,
+    *,
+    photometric: int | None = None,
+    planes: bool = False,
+    deflate: bool = False,
+    order: str = "<",
+    nodata: bytes = b"",
+) -> bytes:
+    """A TIFF of one strip, or one for each channel, of (height, width[, channels]) of any type."""
+    height, width = values.shape[:2]
+    count = values.shape[2] if values.ndim == 3 else 1
+    stored = values.astype(values.dtype.newbyteorder(order))
+    strips = [stored[..., k].tobytes() for k in range(count)] if planes else [stored.tobytes()]
+    strips = [zlib.compress(strip) for strip in strips] if deflate else strips
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    photometric = (2 if count > 2 else 1) if photometric is None else photometric
+    rows: list[tuple[int, str, list[int] | bytes]] = [
+        (256, "L", [width]), (257, "L", [height]), (258, "H", [8 * values.itemsize] * count),
+        (259, "H", [8 if deflate else 1]), (262, "H", [photometric]), (273, "L", [0] * len(strips)), (277, "H", [count]), (278, "L", [height]),
+        (279, "L", [len(strip) for strip in strips]), (284, "H", [2 if planes else 1]),
+        *([(338, "H", [2])] if count == 4 else []), (339, "H", [kind] * count),
+        *([(42113, "s", nodata)] if nodata else []),
+    ]  # fmt: skip
+    pack = {tag: _packed(order, kind, numbers) for tag, kind, numbers in rows}
+    beside = 8 + 2 + 12 * len(rows) + 4
+    start = beside + sum(len(raw) for raw in pack.values() if len(raw) > 4)
+    places = [start + sum(map(len, strips[:k])) for k in range(len(strips))]
+    pack[273] = _packed(order, "L", places)
+    directory, more = struct.pack(order + "H", len(rows)), b""
+    for tag, kind_, numbers in rows:
+        raw = pack[tag]
+        at = struct.pack(order + "L", beside + len(more)) if len(raw) > 4 else raw.ljust(4, b"\0")
+        more += raw if len(raw) > 4 else b""
+        directory += struct.pack(order + "HHL", tag, {"s": 2, "H": 3, "L": 4}[kind_], len(numbers)) + at
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "L", 8)
+    return head + directory + bytes(4) + more + b"".join(strips)
+
+
+def _packed(order: str, kind: str, numbers: list[int] | bytes) -> bytes:
+    return numbers if isinstance(numbers, bytes) else struct.pack(f"{order}{len(numbers)}{kind}", *numbers)
+
+
+def png16(values: np.ndarray) -> bytes:
+    """A PNG of 16 bits per channel: RGB or RGBA."""
+    height, width, count = values.shape
+    header = struct.pack(">LLBBBBB", width, height, 16, {3: 2, 4: 6}[count], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks

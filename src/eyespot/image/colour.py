@@ -5,8 +5,8 @@
   in neither. The blend happens before any resize, so no colour of a transparent pixel can bleed into its neighbours.
 - Pictures of more than 8 bits (16-bit grey, 32-bit integer, float) have no agreed white: a 12-bit X-ray in a 16-bit
   file would be black. They are scaled by their own range, smallest to 0 and largest to 255; one of a single value is
-  mid grey (128). Not-a-number counts as the smallest, infinities as the ends. 16-bit RGB has an agreed white, and
-  Pillow reads its high bytes.
+  mid grey (128). Not-a-number counts as the smallest, infinities as the ends; GDAL's nodata is white and out of the
+  range. Where white is zero (TIFF), largest and smallest change places. 16-bit RGB has an agreed white (``deep``).
 - CMYK as Pillow converts it: the readers have already undone Adobe's inversion, and YCCK.
 - CIE Lab to sRGB through LittleCMS. Other colour profiles (ICC) are ignored, as they are by the libraries that trained
   the published networks.
@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,28 @@ def _from_lab(image: Image.Image) -> Image.Image:
     return converted or image  # never None: that is for conversions in place
 
 
+_PHOTOMETRIC, _WHITE_IS_ZERO, _NODATA = 262, 0, 42113
+
+
+def _tag(image: Image.Image, number: int) -> Any:
+    """A TIFF's tag; None for other images."""
+    return getattr(image, "tag_v2", {}).get(number)
+
+
+def _hidden(image: Image.Image, values: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """Which values are no measurement: PNG's transparent one, GDAL's nodata."""
+    key = image.info.get("transparency")
+    if not isinstance(key, int):
+        try:
+            key = float(str(_tag(image, _NODATA))[:64].strip("\0 "))
+        except ValueError:
+            return None
+    return np.isnan(values) if math.isnan(key) else np.asarray(values == key)
+
+
 def _by_range(image: Image.Image) -> Image.Image:
     values: NDArray[Any] = np.asarray(image).ravel()
-    key = image.info.get("transparency")
-    hidden = values == key if isinstance(key, int) else None
+    hidden = _hidden(image, values)
     seen = values if hidden is None else values[~hidden]
     if seen.dtype.kind == "f":
         seen = seen[np.isfinite(seen)]
@@ -64,6 +83,8 @@ def _by_range(image: Image.Image) -> Image.Image:
             block = values[start : start + _BLOCK].astype(np.float64)
             block = np.nan_to_num(np.clip(block, low, high), nan=low)
             grey[start : start + _BLOCK] = np.rint((block - low) * (255 / (high - low)))
+    if _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:
+        grey = np.subtract(255, grey, dtype=np.uint8)
     if hidden is not None:
         grey[hidden] = WHITE[0]
     return Image.fromarray(grey.reshape(image.height, image.width)).convert("RGB")

@@ -35,6 +35,7 @@ from PIL import Image, ImageFile, features
 from eyespot.errors import EyespotError, MissingExtra, PictureError
 from eyespot.image import envelope, formats, jpeg
 from eyespot.image.colour import to_rgb
+from eyespot.image.deep import is_deep, mend_tiff, scaled
 from eyespot.image.formats import Format
 from eyespot.image.orientation import UPRIGHT, Box, from_info, turn, turn_box, upright_size
 
@@ -81,22 +82,33 @@ class Opened:
 
     def load(self, at_least: tuple[int, int] | None = None) -> Decoded:
         """The pixels, once: the reader's are handed over, not copied."""
-        reader, size = self._reader, self.size
+        reader, size, deep = self._reader, self.size, False
         with _in_one_line(self.format.name, self._data):
             if isinstance(reader, jpeg.JpegReader):
                 want = upright_size(at_least[::-1], self.orientation) if at_least else None
                 box: Box = jpeg.load(reader, self._data, want)
             else:
-                if self.format is formats.TIFF:  # which else asks Pillow's global limit, and warns, as it allocates
+                if self.format is formats.TIFF:
+                    mend_tiff(reader)
+                    # It else asks Pillow's global limit, and warns, as it allocates.
                     reader.im = Image.new(reader.mode, reader.size).im
+                deep = is_deep(reader)
                 reader.load()
                 _check_size(self.format, reader.size, self.max_pixels)  # HEIC's inner stream may differ
                 box = (0, 0, *reader.size)
                 size = upright_size(reader.size, self.orientation)[::-1]
+            picture = scaled(reader, self._reopened) if deep else reader
             box = turn_box(box, reader.size, self.orientation)
-            image = turn(to_rgb(reader), self.orientation)
+            image = turn(to_rgb(picture), self.orientation)
             image.info = {}  # nobody shall apply the orientation, or a palette's transparency, again
         return Decoded(image, box, size, self.orientation)
+
+    def _reopened(self) -> ImageFile.ImageFile:
+        reader = _reader(self.format)(_envelope(self.format, self._data, self.max_pixels).file)
+        if self.format is formats.TIFF:
+            mend_tiff(reader)
+            reader.im = Image.new(reader.mode, reader.size).im
+        return reader
 
 
 def open_picture(source: bytes, *, max_pixels: int = MAX_PIXELS) -> Opened:

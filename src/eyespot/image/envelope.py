@@ -91,10 +91,11 @@ def _inflate(data: bytes) -> bytes:
 _ORIENTATION, _SAMPLES, _TILE_WIDTH, _TILE_LENGTH = 274, 277, 322, 323
 # Of a camera's raw file (DNG, NEF, ARW, …) the first image is a thumbnail, or in a mosaic that is not read.
 _SUBFILE, _DNG = 254, 50706
-# Sizes, layout, compression, colour map and tables: TIFF 6.0 sections 3 to 22, and its technical note 2 on JPEG.
+# Sizes, layout, compression, colour map and tables: TIFF 6.0 sections 3 to 22, and its technical note 2 on JPEG; last
+# the value that GDAL writes where nothing was measured.
 _TIFF_PIXELS = frozenset(
     (256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 338, 339, 347,
-     512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532)
+     512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 42113)
 )  # fmt: skip
 _TIFF_UNITS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _MOST_SAMPLES = 6
