@@ -154,7 +154,8 @@ def tiff(
     photometric = (2 if count > 2 else 1) if photometric is None else photometric
     rows: list[tuple[int, str, list[int] | bytes]] = [
         (256, "L", [width]), (257, "L", [height]), (258, "H", [8 * values.itemsize] * count),
-        (259, "H", [8 if deflate else 1]), (262, "H", [photometric]), (273, "L", [0] * len(strips)), (277, "H", [count]), (278, "L", [height]),
+        (259, "H", [8 if deflate else 1]), (262, "H", [photometric]), (273, "L", [0] * len(strips)),
+        (277, "H", [count]), (278, "L", [height]),
         (279, "L", [len(strip) for strip in strips]), (284, "H", [2 if planes else 1]),
         *([(338, "H", [2])] if count == 4 else []), (339, "H", [kind] * count),
         *([(42113, "s", nodata)] if nodata else []),

@@ -61,7 +61,7 @@ def test_colour_of_every_depth_order_and_layout(bits, channels, planes, order, d
         values = np.concatenate([values, np.full_like(values[..., :1], np.iinfo(kind).max)], -1)
     data = made.tiff(values, planes=planes, order=order, deflate=deflate)
     if 8 < bits < 16 and planes and deflate:
-        with pytest.raises(PictureError, match="a plane per channel .*save it uncompressed or with interleaved"):
+        with pytest.raises(PictureError, match=r"a plane per channel .*save it uncompressed or with interleaved"):
             decode(data)
     else:
         assert abs(pixels(data) - np.rint(COLOURS * 255)).max() <= 1

@@ -47,8 +47,8 @@ def is_deep(reader: ImageFile.ImageFile) -> bool:
 def scaled(image: Image.Image, reopen: Callable[[], ImageFile.ImageFile]) -> Image.Image:
     """The high bytes of a deep image as they are, or scaled by as many bits as its colours use, where these are few.
 
-    reopen: gives the reader again, not loaded, so that the low bytes can be had. PictureError where they cannot: libtiff
-    hands planes over by itself.
+    reopen: gives the reader again, not loaded, so that the low bytes can be had. PictureError where they cannot, as
+    libtiff hands planes over by itself.
     """
     colours = image.mode.rstrip("A")
     extrema: Any = image.getextrema()
