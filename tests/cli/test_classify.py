@@ -290,3 +290,14 @@ def test_nothing_to_do_leaves_nothing_and_is_said(tiny, pictures, tmp_path):
     assert eyespot("classify", pictures / "00001.jpg", "-m", tiny.path, "--out", out).returncode == 0
     done = eyespot("classify", pictures / "00002.jpg", "-m", tiny.path, "--out", out)
     assert b"none of the 1 results that" in done.stderr
+
+
+@pytest.mark.parametrize(("runtime", "threads"), [("onnxruntime", "1"), ("reference", "None")])
+def test_numpy_starts_no_threads_that_only_the_reference_needs(tiny, examples, runtime, threads):
+    code = (
+        "import os, sys; os.environ.pop('OPENBLAS_NUM_THREADS', None); from eyespot.cli.main import cli\n"
+        f"cli(['classify', {str(examples / 'coffee.jpg')!r}, '-m', {str(tiny.path)!r}, '--runtime', {runtime!r}],"
+        " standalone_mode=False)\nprint(os.environ.get('OPENBLAS_NUM_THREADS'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == threads
