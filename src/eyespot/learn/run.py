@@ -16,9 +16,7 @@ runs/leaves/
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from typing import Any
 from eyespot.bundle.store import CARD
 from eyespot.bundle.training_images import TrainingImages
 from eyespot.core.recipe import Recipe
+from eyespot.core.whole import whole
 from eyespot.data.split import TRAIN, VALIDATION
 from eyespot.errors import UsageError
 
@@ -190,17 +189,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """A file that is whole or as it was. OSError when the disk is full, and then nothing is left behind."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole(path, durable=True) as file:
+        file.write(data)
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
