@@ -212,9 +212,39 @@ def test_output_that_cannot_be_written_is_one_line(tiny, pictures, tmp_path, to,
         done = shell(f"{program} {verb} >{to}")
         assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
         assert b"standard output cannot be written: " + cause in done.stderr
+        assert b"a file" not in done.stderr
     done = shell(f"{program} classify {pictures}/00001.jpg -m {tiny.path} --out {tmp_path}/o.csv >&- 2>&- <&-")
     assert done.returncode == 0
     assert (tmp_path / "o.csv").read_bytes().count(b"\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), "eyespot: a file cannot be written: No space left on device; "),
+        (OSError(30, "Read-only file system", "o.npz"), "eyespot: o.npz cannot be written: Read-only file system; "),
+        (OSError(2, "No such file or directory", "x"), None),
+    ],
+)
+def test_a_disk_that_fails_is_one_line_wherever_it_does(monkeypatch, capfd, error, message):
+    """Other errors of the system are bugs, and are shown whole."""
+    from eyespot.cli import main
+
+    def verb(*, standalone_mode):
+        def write():
+            raise error
+
+        write()
+
+    monkeypatch.setattr(main.cli, "main", verb)
+    monkeypatch.setattr(main, "_give_up_stdout", lambda: None)
+    with pytest.raises(OSError if message is None else SystemExit) as caught:
+        main.main()
+    if message is not None:
+        assert caught.value.code == 1
+        said = capfd.readouterr().err
+        assert said.startswith(message)
+        assert said.count("\n") == 1
 
 
 def test_what_is_passed_over_is_counted(tiny, pictures, tmp_path):

@@ -54,6 +54,29 @@ def test_faults_and_a_page(leaves, tmp_path):
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
+def test_a_full_disk_is_one_line(leaves, tmp_path):
+    resource = pytest.importorskip("resource")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "eyespot",
+            "data",
+            "check",
+            str(leaves),
+            "--quick",
+            "--html",
+            str(tmp_path / "page.html"),
+        ],
+        capture_output=True,
+        check=False,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)),
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "page.html cannot be written: File too large" in done.stderr
+
+
 def test_names_cannot_move_the_cursor(tmp_path):
     name = os.fsdecode(b"a\n\x1b[2J\xff.jpg")
     code, text = terminal(

@@ -241,6 +241,29 @@ def test_links_in_archives_are_left_out(tmp_path):
         assert "link" in source.skipped[0].error
 
 
+@pytest.mark.parametrize("flag", [0, 0x800])
+def test_names_in_a_zip_that_are_utf_8_without_saying_so(tmp_path, flag):
+    """As macOS writes them; ä and é in two signs each there, composed in the CSV."""
+    path = pack(
+        tmp_path / "x.zip",
+        {"A\u0308rger/cafe\u0301.jpg": b"1", "labels.csv": "file,label\nÄrger/café.jpg,x\n".encode()},
+    )
+    data = path.read_bytes()
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.index(signature) + offset
+        data = data[:at] + flag.to_bytes(2, "little") + data[at + 2 :]
+    path.write_bytes(data)
+    (sample,) = open_source(path).samples
+    assert sample.name == "A\u0308rger/cafe\u0301.jpg"
+    assert open_source(path).read(sample) == b"1"
+
+
+def test_a_zip_in_an_old_code_page_keeps_its_names(tmp_path):
+    path = pack(tmp_path / "x.zip", {"grun/1.jpg": b"1"})
+    path.write_bytes(path.read_bytes().replace(b"grun", b"gr\x81n"))
+    assert open_source(path).labels.names == ("grün",)
+
+
 def test_limits_of_archives(tmp_path, monkeypatch):
     """A bomb is not inflated: a member counts by what it would become, and an archive by its members."""
     path = pack(tmp_path / "x.zip", {"a/1.jpg": b"1", "a/bomb.jpg": bytes(5000)}, deflate=True)

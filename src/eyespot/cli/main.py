@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
+import traceback
 from importlib import import_module
 from typing import cast
 
@@ -16,6 +19,10 @@ VERBS = (
     "choose", "classify", "data", "evaluate", "export", "export-weights", "fetch", "import", "measure", "models",
     "pack", "prune", "quantize", "scale", "show", "train", "unpack", "verify",
 )  # fmt: skip
+
+
+# What a disk says that is full, over its quota, read-only or broken.
+_DISK = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
 
 
 class _Verbs(click.Group):
@@ -57,10 +64,15 @@ def main() -> None:
         _give_up_stdout()  # the reader of our pipe went away; nothing is left to tell it
         sys.exit(1)
     except OSError as error:
-        if error.filename is not None:
+        is_stdout = _is_of_output(error)
+        if not is_stdout and error.errno not in _DISK:
             raise
         _give_up_stdout()
-        click.echo(f"eyespot: standard output cannot be written: {error.strerror or error}", err=True)
+        what = "standard output" if is_stdout else error.filename or "a file"
+        with contextlib.suppress(OSError):
+            click.echo(
+                f"eyespot: {what} cannot be written: {error.strerror or error}; fix that, run it again", err=True
+            )
         sys.exit(1)
 
 
@@ -72,6 +84,12 @@ def _open_closed_streams() -> None:
     for name, mode, flags in (("stdin", "r", os.O_RDONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether printing raised it: ``click.echo``, or the last flush in ``main`` itself."""
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return len(codes) == 1 or click.echo.__code__ in codes
 
 
 def _give_up_stdout() -> None:

@@ -126,7 +126,7 @@ class ZipFiles:
             raise UsageError(f"{root} is not a zip that can be read ({_line(error)}); copy or make it again") from None
         _check_count(root, len(infos))
         for info in infos:
-            name = _checked(root, info.filename)
+            name = _checked(root, _unicode_name(info))
             if name is None:
                 continue
             if info.is_dir():
@@ -232,6 +232,16 @@ def parents(name: str) -> Iterator[str]:
     while "/" in name:
         name = name.rpartition("/")[0]
         yield name
+
+
+def _unicode_name(info: zipfile.ZipInfo) -> str:
+    """A member's name; macOS and others write UTF-8 without the flag that says so, which is read as code page 437."""
+    if info.flag_bits & 0x800:
+        return info.filename
+    try:
+        return info.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.filename
 
 
 def _to_data(file: IO[bytes], info: zipfile.ZipInfo) -> None:

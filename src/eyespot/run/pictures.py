@@ -27,7 +27,11 @@ _SUFFIXES = """
 """
 SUFFIXES = frozenset(_SUFFIXES.split())
 HEAD_BYTES = 512  # by which a file whose suffix says nothing is known
-_LITTER = frozenset(("thumbs.db", "desktop.ini", "__macosx"))  # what Windows and macOS leave behind unseen
+# What Windows, macOS, Synology and file systems leave behind unseen.
+_LITTER = frozenset((
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "lost+found", "__macosx",
+    "icon\r", "@eadir",
+))  # fmt: skip
 _PICTURES_ALONE = frozenset((JPEG, PNG, GIF, WEBP, AVIF, HEIC))
 _PICTURES = frozenset((BMP, TIFF, JPEG2000, PSD, QOI))  # TIFF is also what many cameras and scanners call otherwise
 _USUAL_SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,4}")
