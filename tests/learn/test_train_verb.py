@@ -73,6 +73,12 @@ def test_the_bundle_knows_the_images_of_its_split_and_of_its_start(place, tmp_pa
     assert both.train > images.train
     assert both.validation > images.validation
     assert len(both.train) == 58
+    words[0], words[words.index("--out") + 1] = str(folder / "leaves"), str(tmp_path / "leaky")
+    done = run(*words, "--seed", "5", "--threads", "1", *SETTINGS)
+    split = json.loads((tmp_path / "leaky" / "split.json").read_text(encoding="utf-8"))["parts"]
+    leaked = len({digest((folder / "leaves" / name).read_bytes()) for name in split["val"]} & images.train)
+    assert leaked
+    assert f"{leaked} of the validation images are ones that {read(folder / 'run' / 'best').card.name}" in done.stderr
 
 
 def test_the_line_of_recipe_toml_repeats_the_run(place, tmp_path):

@@ -78,6 +78,7 @@ def gather(
     start: the origin at the run's size and its weights. TrainingError when no training picture can be read.
     """
     origin, weights = start
+    _note_leaks(run, origin, watch)
     preprocess = origin.preprocess
     wanted = run.recipe.kind in ("probe", "finetune")
     cached = _cached(run, parts, start) if wanted else None
@@ -118,6 +119,16 @@ def gather(
         _keep(run, parts, start, cached)
     held = tuple(Held(part, stores[part], targets[part]) for part in (VALIDATION, TEST) if part in parts)
     return Material(tuple(kept[TRAIN]), stores[TRAIN], targets[TRAIN], held, cached), lost
+
+
+def _note_leaks(run: Run, origin: Origin, watch: Watch) -> None:
+    """Says when a run validates on images that the bundle which it starts from was trained on."""
+    known = origin.bundle.training_images() if origin.bundle and run.recipe.kind != "scratch" else None
+    images = run.training_images()
+    leaked = len(images.validation & known.train) if images and known and origin.bundle else 0
+    if leaked and origin.bundle:
+        name = origin.bundle.card.name
+        watch.note(f"{leaked:,} of the validation images are ones that {name} was trained on: figures on them flatter")
 
 
 def _read(
