@@ -233,11 +233,24 @@ def test_when_a_finetune_is_hopeless():
     assert why(5.0, math.inf, classes=2, progress=1) == ""  # no finetune, or no classifier that knew anything
 
 
-def test_what_is_better_has_the_lesser_loss_and_no_lower_top1_than_the_start():
+def test_what_is_better_of_many_images_has_the_lesser_loss_and_no_lower_top1():
     better = import_module("eyespot.learn.validation").is_better
-    assert better(0.9, 0.30, 0.31, floor=0.9)
-    assert not better(0.9, 0.31, 0.31, floor=0.9)
-    assert not better(0.89, 0.10, 0.31, floor=0.9)
+    best, less, more = [0.31] * 100, [0.30] * 100, [0.32] * 100
+    assert better(less, best, top1=0.9, floor=0.9, epoch=True)
+    assert not better(best, best, top1=0.9, floor=0.9, epoch=True)
+    assert not better(more, best, top1=0.9, floor=0.9, epoch=True)
+    assert not better(less, best, top1=0.89, floor=0.9, epoch=True)
+
+
+def test_few_images_keep_the_later_epoch_unless_it_is_worse_by_a_standard_error():
+    """Differences 0.4, 0, 0, 0: their mean is 0.1, and so is its standard error, 0.2 / √4."""
+    better = import_module("eyespot.learn.validation").is_better
+    best = [0.2] * 4
+    assert better([0.59, 0.2, 0.2, 0.2], best, top1=0.5, floor=0.9, epoch=True)
+    assert not better([0.6, 0.21, 0.2, 0.2], best, top1=0.5, floor=0.9, epoch=True)
+    assert not better([0.59, 0.2, 0.2, 0.2], best, top1=0.9, floor=0.9, epoch=False)  # no epoch: must be better
+    assert better([0.1, 0.2, 0.2, 0.2], best, top1=0.9, floor=0.9, epoch=False)
+    assert better([0.1], [0.2], top1=1.0, floor=1.0, epoch=True)
 
 
 def test_class_weights_make_classes_equal():

@@ -173,7 +173,7 @@ def test_the_page_is_true(place, tmp_path, monkeypatch):
         shipped.patience,
     )  # fmt: skip
     rows = re.findall(r"^\| (?:up to ([\d,]+)|more) \| (\d+), (\d+) \| (\d+), (\d+) \|$", page, re.MULTILINE)
-    assert len(rows) == 6
+    assert len(rows) == 7
     for limit, *numbers in rows:
         count = int(limit.replace(",", "")) if limit else 10**9
         found = [next(row for row in table if count <= row.pictures) for table in (choices.FINETUNE, choices.SCRATCH)]

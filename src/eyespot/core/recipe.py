@@ -127,12 +127,14 @@ class Probe:
     that part has fewer than 100 images, stratified folds of the training images; folds: how many, 0 for never. steps:
     the most L-BFGS steps for each fit. passes: over augmented training images before a finetune's first step, in which
     batch norm's statistics are measured as training will see them, and a classifier is fitted to what comes of it; 0: a
-    finetune starts from the probe's."""
+    finetune starts from the probe's. start_decay: the weight decay of that one; a large one keeps its answers soft, so
+    that the network has something to learn from."""
 
     decays: tuple[float, ...] = _number((1e-4, 1e-3, 1e-2, 1e-1, 1.0), 0, 100)
     folds: int = _number(5, 0, 100)
     steps: int = _number(100, 1, 100_000)
     passes: float = _number(0.0, 0, 100)
+    start_decay: float = _number(10.0, 0, 1000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -24,9 +24,9 @@ FORMAT = 1
 class State:
     """Where a run is. epoch and step: the next ones; taken: steps in all; loss: this epoch's, summed over its steps.
 
-    best_top1, best_loss: of the best bundle, its loss at its temperature; floor: the top-1 that a better one may not
-    fall below, that of the weights which the run began with; least_loss, stale: the least validation loss and the
-    epochs since then. start_loss: of the classifier that the run began with, on training images. stopped: why the run
+    best_losses: of the validation images, by the weights with the least mean of them; floor: the top-1 that better
+    weights may not fall below, that of those which the run began with; least_loss, stale: the least validation loss of
+    an epoch and the epochs since then. start_loss: of the classifier that training began with. stopped: why the run
     ended before its last epoch, "" when it did not. frozen: whether batch norm keeps its statistics.
     """
 
@@ -34,9 +34,7 @@ class State:
     step: int = 0
     taken: int = 0
     loss: float = 0.0
-    best_top1: float = -1.0
-    best_loss: float = math.inf
-    best_epoch: int = 0
+    best_losses: list[float] = field(default_factory=list)
     floor: float = -1.0
     start_loss: float = math.inf
     stopped: str = ""

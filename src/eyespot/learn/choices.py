@@ -20,7 +20,14 @@ class Row(NamedTuple):
 
 
 # Few pictures: many epochs, small batches, so that there are some hundred steps. docs/train.md shows these tables.
-FINETUNE = (Row(500, 20, 16), Row(2_000, 10, 32), Row(10_000, 5, 32), Row(100_000, 4, 64), Row(math.inf, 3, 128))
+FINETUNE = (
+    Row(100, 25, 16),
+    Row(500, 12, 16),
+    Row(2_000, 8, 32),
+    Row(10_000, 5, 32),
+    Row(100_000, 4, 64),
+    Row(math.inf, 3, 128),
+)
 SCRATCH = (Row(2_000, 150, 32), Row(10_000, 80, 64), Row(50_000, 40, 128), Row(math.inf, 20, 128))
 
 _ENLARGED = 1.25  # pictures smaller than the network's own gain from being enlarged a little

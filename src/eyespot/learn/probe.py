@@ -22,7 +22,7 @@ Ints = NDArray[np.int64]
 
 _SMALL = 1 << 28  # pictures × features × classes up to which one thread is as fast as many that wait for one another
 _ENOUGH = 100  # held images from which on they choose the decay themselves
-_SEEN = 300  # images that folds are to have judged by, some of them several times where there are fewer
+_SEEN = 100  # images that folds are to have judged by, some of them several times where there are fewer
 _LEAST = 1e-12  # of a squared spread
 _OPEN = 3.0  # how far, in spans of its outputs, a classifier with a ReLU behind it is lifted above zero
 
@@ -71,7 +71,7 @@ def fit_head(
     few = len(held[1]) < _ENOUGH
     try:
         if few and len(set(decays)) > 1 and 1 < recipe.probe.folds <= len(targets):
-            fits = _in_folds(train, classes, recipe, bias=bias)
+            fits = in_folds(train, classes, recipe, bias=bias)
             decay, loss, top1 = min(fits, key=lambda fit: fit[1])
             *_, (weight, shift) = _fits(train, classes, recipe, [d for d in decays if d >= decay], bias=bias)
             return Head(weight, shift, decay, loss, top1)
@@ -86,8 +86,8 @@ def fit_head(
         torch.set_num_threads(threads)
 
 
-def _in_folds(
-    train: tuple[Floats, Ints], classes: int, recipe: Recipe, *, bias: bool
+def in_folds(
+    train: tuple[Floats, Ints], classes: int, recipe: Recipe, *, bias: bool = True
 ) -> list[tuple[float, float, float]]:
     """(decay, loss, top-1) of every decay on images that were not fitted to, over repeated stratified folds."""
     features, targets = train

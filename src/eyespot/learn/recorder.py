@@ -12,7 +12,7 @@ from eyespot.learn.checkpoint import State
 from eyespot.learn.loop import tensors
 from eyespot.learn.module import Network
 from eyespot.learn.optim import rate
-from eyespot.learn.validation import Verdict, is_better
+from eyespot.learn.validation import ENOUGH, Verdict, is_better
 from eyespot.learn.warm_start import WarmStart
 
 if TYPE_CHECKING:
@@ -55,8 +55,9 @@ class Recorder:
     def epoch(self, state: State, loss: float) -> None:
         """Validates after an epoch; publishes what is better than all before. loss: the epoch's, of training."""
         recipe = self._bench.run.recipe
-        val_loss, top1, better = self._judge(state)
-        state.stale = 0 if val_loss < state.least_loss else state.stale + 1
+        val_loss, top1, better = self._judge(state, epoch=True)
+        few = len(self._bench.jury.held.targets) < ENOUGH  # too few to lose patience by
+        state.stale = 0 if few or val_loss < state.least_loss else state.stale + 1
         state.least_loss = min(state.least_loss, val_loss) if top1 is not None else math.inf
         self._bench.events.add(
             "epoch",
@@ -86,25 +87,28 @@ class Recorder:
             self._bench.events.add("blend", **event, best=better)
         torch._foreach_copy_(list(tensors(self._average)), last)
 
-    def _judge(self, state: State) -> tuple[float, float | None, bool]:
+    def _judge(self, state: State, *, epoch: bool = False) -> tuple[float, float | None, bool]:
         """(loss, top-1, whether they are the best) of the average of the weights; the best is published."""
         bench = self._bench
         shared = [0.0] * 4
-        verdict: Verdict | None = None
         if bench.ranks.is_first:
             bench.watch.stage("validating", len(bench.jury.held.targets))
             exported = self._average.export_weights()
             weights = {name: exported[name] for name in bench.jury.graph.parameters}
             verdict = bench.jury.judge(weights, bench.watch.step)
-            shared = [verdict.loss, verdict.calibrated, verdict.first, verdict.count]
-        val_loss, calibrated, first, count = bench.ranks.share(shared)
-        top1 = first / count if count else None
-        better = top1 is None or is_better(top1, calibrated, state.best_loss, floor=state.floor)
-        if better:
-            state.best_top1, state.best_loss, state.best_epoch = -1.0 if top1 is None else top1, calibrated, state.epoch
-            if verdict is not None:
+            better = self._is_better(state, verdict, epoch=epoch)
+            if better:
                 bench.jury.publish(weights, verdict)
-        return val_loss, top1, better
+            shared = [verdict.loss, better, verdict.first, verdict.count]
+        val_loss, chosen, first, count = bench.ranks.share(shared)
+        return val_loss, first / count if count else None, bool(chosen)
+
+    def _is_better(self, state: State, verdict: Verdict, *, epoch: bool) -> bool:
+        """Whether these weights are the best so far; notes their losses where those are the least."""
+        losses, best = verdict.losses.tolist(), state.best_losses
+        if not best or sum(losses) < sum(best):
+            state.best_losses = losses
+        return not best or is_better(losses, best, top1=verdict.top1 or 0.0, floor=state.floor, epoch=epoch)
 
 
 def why_hopeless(loss: float, first: float, *, classes: int, progress: float) -> str:

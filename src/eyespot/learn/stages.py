@@ -142,8 +142,7 @@ def train_all(bench: Bench, weights: Weights, verdict: Verdict | None, saved: di
     )
     if saved is None:
         if verdict is not None and verdict.count:
-            state.best_top1 = state.floor = verdict.first / verdict.count
-            state.best_loss = verdict.calibrated
+            state.floor, state.best_losses = verdict.first / verdict.count, verdict.losses.tolist()
         state.frozen = recipe.norm.frozen
         if begun is not None:
             recorder.first(state, begun)

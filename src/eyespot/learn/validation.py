@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,21 +27,22 @@ from eyespot.learn.serving import logits
 from eyespot.lower.tensors import Weights
 
 _TOP = 5
+ENOUGH = 100  # images that tell one epoch from another
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What a network says of some pictures. logits: (n, classes); loss: mean cross-entropy, of the logits as they are.
 
-    temperature: the one that fits them best; calibrated: the loss of the logits divided by it. first, fifth: how many
-    have the right label first, or among five.
+    temperature: the one that fits them best; losses: (n,) of each image, of the logits divided by it. first, fifth:
+    how many have the right label first, or among five.
     """
 
     logits: NDArray[np.float32]
     targets: NDArray[np.int64]
     loss: float
     temperature: float
-    calibrated: float
+    losses: NDArray[np.float64]
     first: int
     fifth: int
 
@@ -63,30 +65,38 @@ class Verdict:
 def judge(answers: NDArray[np.float32], targets: NDArray[np.int64], labels: Labels, temperature: float = 0) -> Verdict:
     """Counts as ``eyespot evaluate`` would with the temperature in the card; 0 fits one to these answers."""
     if not len(targets):
-        return Verdict(answers, targets, float("nan"), temperature or 1.0, float("nan"), 0, 0)
+        return Verdict(answers, targets, float("nan"), temperature or 1.0, np.zeros(0), 0, 0)
     temperature = temperature or fit_temperature(answers, targets)
     _, plain = readout(answers, labels)
     _, probabilities = readout(answers, labels, temperature=temperature)
     ranks = np.argsort(-probabilities, axis=1, kind="stable")[:, :_TOP]
     hits = ranks == targets[:, None]
-    loss, calibrated = _loss(plain, targets), _loss(probabilities, targets)
-    return Verdict(answers, targets, loss, temperature, calibrated, int(hits[:, 0].sum()), int(hits.any(1).sum()))
+    loss, losses = float(_losses(plain, targets).mean()), _losses(probabilities, targets)
+    return Verdict(answers, targets, loss, temperature, losses, int(hits[:, 0].sum()), int(hits.any(1).sum()))
 
 
-def _loss(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> float:
-    """Mean cross-entropy."""
+def _losses(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n,) cross-entropy of each image."""
     right = probabilities[np.arange(len(targets)), targets].astype(np.float64)
-    return float(-np.log(np.maximum(right, 1e-12)).mean())
+    return -np.log(np.maximum(right, 1e-12))
 
 
-def is_better(top1: float, loss: float, best: float, *, floor: float) -> bool:
-    """Whether weights that were validated replace the best ones so far.
+def is_better(losses: Sequence[float], best: Sequence[float], *, top1: float, floor: float, epoch: bool) -> bool:
+    """Whether weights that were just validated replace the best ones so far.
 
-    loss, best: cross-entropy at the temperature that fits each, which tells more than top-1 when images are few: every
-    image counts, by how sure the network is of it. floor: the top-1 of the weights that the run began with, below which
-    no loss makes up for it.
+    losses, best: of each image, the new ones and those with the least mean so far, each at the temperature that fits:
+    they tell more than top-1, for every image counts by how sure the network is of it. floor: the top-1 of the weights
+    that the run began with, below which no loss makes up for it.
+
+    Fewer than 100 images cannot tell one epoch from the next, and the best of many by chance is no better than the
+    last. There the weights after an ``epoch``, which have learned longer, are taken unless they are worse by more than
+    the standard error of the difference.
     """
-    return top1 >= floor and loss < best
+    difference = np.subtract(losses, best)
+    mean = float(difference.mean())
+    if len(difference) < ENOUGH and epoch:
+        return mean <= float(difference.std()) / math.sqrt(max(len(difference) - 1, 1))
+    return top1 >= floor and mean < 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ instead of on the images: the loss rises far above the probe's, and a short sche
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,12 +22,13 @@ from eyespot.core import ops
 from eyespot.core.recipe import Augment, Recipe
 from eyespot.learn.batches import Batches
 from eyespot.learn.module import Layer, Network
-from eyespot.learn.probe import Floats, Head, Ints, fit_head
+from eyespot.learn.probe import Floats, Ints, fit_head, in_folds
 from eyespot.learn.ranks import ONE
 from eyespot.learn.start import classifiers
 
 Rows = tuple[Floats, Ints]  # features (n, d) and targets (n,)
 
+_DECAY = 0.1  # of the classifiers that statistics are compared by
 _MOST = 2_000  # images, beyond which neither statistics nor classifier gain much
 
 
@@ -48,27 +50,31 @@ def warm_start(network: Network, batches: Batches, recipe: Recipe) -> WarmStart:
     batches, norm = _plain(batches), recipe.norm
     once = max(1, min(batches.steps, _MOST // recipe.batch))
     came = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    found: list[tuple[Head, bool, Rows]] = []
+    found: list[tuple[float, bool, Rows]] = []
     for frozen in (True, False) if norm.choose and not norm.frozen else (norm.frozen,):
         rows = _seen(network, batches, range(once), frozen=frozen)
-        found.append((_fitted(network, rows, batches.classes, recipe), frozen, rows))
-    head, frozen, rows = min(found, key=lambda one: one[0].loss)
+        found.append((_loss(rows, batches.classes, recipe), frozen, rows))
+    loss, frozen, rows = min(found, key=lambda one: one[0])
     more = range(once, min(round(recipe.probe.passes * once), max(_MOST // recipe.batch, once)))
     network.load_state_dict(came if frozen else network.state_dict())
     if more:
         others = _seen(network, batches, more, frozen=frozen)
         rows = np.concatenate([rows[0], others[0]]), np.concatenate([rows[1], others[1]])
-        recipe = replace(recipe, probe=replace(recipe.probe, decays=(head.decay,)))
-        head = replace(_fitted(network, rows, batches.classes, recipe), loss=head.loss)
-    network.load_weights(head.into(network.graph, network.export_weights()))
-    return WarmStart(head.loss, frozen)
-
-
-def _fitted(network: Network, rows: Rows, classes: int, recipe: Recipe) -> Head:
-    """The classifier that folds of the rows choose, and its loss on them."""
+    recipe = replace(recipe, probe=replace(recipe.probe, decays=(recipe.probe.start_decay,)))
     name = classifiers(network.graph)[network.graph.outputs[0]]
     none = np.zeros((0, rows[0].shape[1]), np.float32), np.zeros(0, np.int64)
-    return fit_head(rows, none, classes, recipe, bias=f"{name}.bias" in network.graph.parameters)
+    head = fit_head(rows, none, batches.classes, recipe, bias=f"{name}.bias" in network.graph.parameters)
+    network.load_weights(head.into(network.graph, network.export_weights()))
+    return WarmStart(loss, frozen)
+
+
+def _loss(rows: Rows, classes: int, recipe: Recipe) -> float:
+    """Of a classifier, on folds of the rows; infinite where they are too few for any."""
+    folds = min(recipe.probe.folds, len(rows[1]))
+    if folds < 2:
+        return math.inf
+    probe = replace(recipe.probe, decays=(_DECAY,), folds=folds)
+    return in_folds(rows, classes, replace(recipe, probe=probe))[0][1]
 
 
 def batch_norms(network: Network) -> list[Layer]:
