@@ -55,4 +55,4 @@ def test_wrong_files_are_usage_errors(files):
     assert len(done.stderr.splitlines()) == 1
     done = evaluate(files, "--report", "page.html")
     assert done.returncode == 2
-    assert "got --report or --part; leave them out" in done.stderr
+    assert "got --report, --part or --calibrate; leave them out" in done.stderr
