@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import random
 import shutil
 from dataclasses import replace
 
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 
 from conftest import make_bundle
-from eyespot.bundle.store import REQUIRED, read
+from eyespot.bundle.store import REQUIRED, read, sha256
 from eyespot.core.card import Card
-from eyespot.errors import BundleError, HashMismatch, UsageError
+from eyespot.core.cost import cost
+from eyespot.errors import BundleError, EyespotError, HashMismatch, UsageError
+from eyespot.run.verify import verify
 
 
 def test_round_trip(tiny):
@@ -161,3 +164,91 @@ def test_labels_that_do_not_fit(tiny, tmp_path):
 
     with pytest.raises(BundleError, match="gives 10 numbers, but there are 3 labels"):
         build(tmp_path / "b", tiny.card, weights=tiny.weights(), labels=Labels.numbered(3))
+
+
+def test_a_network_that_is_not_the_weights_is_found_though_all_hashes_fit(tmp_path):
+    """Somebody swaps the network, computes its goldens, and writes every sha256 anew."""
+    honest, other = make_bundle(tmp_path / "honest"), make_bundle(tmp_path / "other", seed=1)
+    swapped = tmp_path / "swapped"
+    shutil.copytree(honest.path, swapped)
+    for name in ("model.onnx", "goldens.safetensors"):
+        shutil.copyfile(other.path / name, swapped / name)
+    files = {name: sha256(swapped / name) for name in honest.card.files}
+    (swapped / "card.json").write_text(honest.card.with_files(files).to_text())
+    checks = {check.name: check for check in verify(read(swapped))}
+    assert [name for name, check in checks.items() if not check.passed] == ["network"]
+    assert "model.onnx is not what the card's graph and the weights give" in checks["network"].found
+    assert all(check.passed for check in verify(honest))
+
+
+def _mutations(value, chance):
+    """Values that a forger, or a disk, may put in the place of one."""
+    odd = [
+        None, True, -1, 0, 3, 1 << 70, 1e308, float("nan"), "", "x", "../x", "\x1b[2J", "x" * 10_000, [], [[]], {},
+        {"x": {}}, [1, 2, 3], [None] * 3, "NaN",
+    ]  # fmt: skip
+    yield from chance.sample(odd, 8)
+    if isinstance(value, dict):
+        yield dict(list(value.items())[1:])
+        yield value | {"unknown": 1}
+    if isinstance(value, list):
+        yield value[:-1]
+        yield value * 3
+    if isinstance(value, int | float):
+        yield -value
+        yield value * 1_000_003
+
+
+def _places(value, path=()):
+    """Every place in a JSON value, those in long lists by a few examples."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for at, (key, inner) in enumerate(list(items)):
+        if not isinstance(value, list) or at < 4 or at % 9 == 0:
+            yield from _places(inner, (*path, key))
+
+
+def _put(value, path, new):
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = _put(copy[path[0]], path[1:], new)
+    return copy
+
+
+def test_forged_cards_are_one_line(tiny, tmp_path):
+    """Each value of a card, replaced by others: it is refused in one line, or all that a verb asks of it works."""
+    place, chance = tmp_path / "b", random.Random(0)
+    shutil.copytree(tiny.path, place)
+    data, refused, faults = json.loads((place / "card.json").read_text()), 0, []
+    for path in _places(data):
+        inner = data
+        for key in path:
+            inner = inner[key]
+        for new in _mutations(inner, chance):
+            (place / "card.json").write_text(json.dumps(_put(data, path, new)))
+            try:
+                bundle = read(place)
+                cost(bundle.card.graph)
+                bundle.card.preprocess.affine()
+                f"{bundle.version} {bundle.card.to_text()} {bundle.labels.names} {bundle.card.graph.digest}"
+                bundle.weights()
+            except EyespotError as error:
+                refused += 1
+                faults += ["more than a line"] * ("\n" in str(error))
+            except Exception as error:
+                faults.append(f"{path} as {new!r:.60}: {type(error).__name__}: {error}")
+    assert faults == []
+    assert refused > 500
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "{" * 9, "\x00", "1", "[]", "null", '{"format": "x"}', '{"format": NaN}']
+)
+def test_cards_that_are_no_cards_are_one_line(tiny, tmp_path, text):
+    place = tmp_path / "b"
+    shutil.copytree(tiny.path, place)
+    (place / "card.json").write_text(text)
+    with pytest.raises(BundleError) as error:
+        read(place)
+    assert "\n" not in str(error.value)

@@ -173,3 +173,14 @@ def test_wrong_usage_is_one_line(tiny, args, code, message):
     assert done.returncode == code
     assert message in done.stderr
     assert done.stdout == ""
+
+
+def test_a_terminal_shows_control_characters_and_obeys_none(tmp_path):
+    """Labels, cards, names of files and servers' words come from strangers."""
+    hostile = "\x1b]0;title\x07\x1b[2J\x1b[8m\x9b31m\u202egnp.exe\r"
+    place = tmp_path / hostile
+    place.mkdir()
+    code, text = on_a_terminal([sys.executable, "-m", "eyespot", "classify", place / "x.jpg"])
+    assert code == 1
+    assert r"\x1b]0;title\x07\x1b[2J\x1b[8m\x9b31m\u202egnp.exe\r" in text.replace("\n", "")
+    assert not set("\x07\x9b\u202e").intersection(text)

@@ -1,6 +1,7 @@
 """The pieces of a training run, each alone: choices, rates, batches, the store of pictures, what is saved."""
 
 import math
+import random
 from dataclasses import replace
 from importlib import import_module
 
@@ -272,6 +273,27 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path):
         with pytest.raises(TrainingError, match="cannot be read") as error:
             checkpoint.read(tmp_path)
         assert "\n" not in str(error.value)
+
+
+def test_flipped_bits_of_a_checkpoint_change_nothing_unnoticed(tmp_path):
+    """Either it is refused in one line, or all of it is what was saved."""
+    network = module.Network(draw("mobilenet_v1_0.25", {"classes": 3, "size": 32}))
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, 0.9)
+    checkpoint.save(tmp_path, network, network, optimizer, checkpoint.State(epoch=2, step=5))
+    place, chance, refused = tmp_path / "last.pt", random.Random(0), 0
+    whole, sound = place.read_bytes(), checkpoint.read(tmp_path)
+    for _ in range(200):
+        flipped = bytearray(whole)
+        flipped[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+        place.write_bytes(flipped)
+        try:
+            data = checkpoint.read(tmp_path)
+        except TrainingError as error:
+            refused += str(error).count("\n") == 0
+            continue
+        assert data["state"] == sound["state"]
+        assert all(torch.equal(data["network"][name], tensor) for name, tensor in sound["network"].items())
+    assert refused > 150  # what lies between the tensors may change: it is never read
 
 
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path):

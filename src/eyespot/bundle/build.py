@@ -46,13 +46,28 @@ def build(
     card = dataclasses.replace(card, labels_source=labels.source, background=labels.background)
     check_free(Path(path), replace=replace)
     check(card.graph, weights)
-    metadata = {"name": card.name, "licence": card.licence, "graph": card.graph.digest}
-    model = to_onnx(card.graph, weights, preprocess=card.preprocess, metadata=metadata)
+    model = to_onnx(card.graph, weights, preprocess=card.preprocess, metadata=onnx_metadata(card))
     goldens = make_goldens(card, weights)
     return write(
         path, card,
         weights=weights, labels=labels, model=model, goldens=goldens, training_images=training_images, replace=replace,
     )  # fmt: skip
+
+
+def onnx_metadata(card: Card) -> dict[str, str]:
+    """What a bundle's ONNX file says of itself."""
+    return {"name": card.name, "licence": card.licence, "graph": card.graph.digest}
+
+
+def model_of(bundle: Bundle) -> bytes:
+    """The ONNX file that a bundle's card and weights give."""
+    from eyespot.lower.int8.to_onnx import quantized_to_onnx
+    from eyespot.lower.onnx import to_onnx
+
+    card = bundle.card
+    if card.precision == "float32":
+        return to_onnx(card.graph, bundle.weights(), preprocess=card.preprocess, metadata=onnx_metadata(card))
+    return quantized_to_onnx(bundle.quantized(), preprocess=card.preprocess, metadata=onnx_metadata(card))
 
 
 def make_goldens(card: Card, weights: Mapping[str, NDArray[np.float32]]) -> Goldens:

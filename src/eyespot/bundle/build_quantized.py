@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eyespot.bundle.build import normalise
+from eyespot.bundle.build import normalise, onnx_metadata
 from eyespot.bundle.store import Bundle, Goldens, write
 from eyespot.core.card import Metric
 from eyespot.core.pixels import Preprocess
@@ -46,8 +46,7 @@ def build_quantized(
         metrics=tuple(metrics),
         files={},
     )
-    metadata = {"name": card.name, "licence": card.licence, "graph": card.graph.digest}
-    model = quantized_to_onnx(network, preprocess=preprocess, metadata=metadata)
+    model = quantized_to_onnx(network, preprocess=preprocess, metadata=onnx_metadata(card))
     goldens = _goldens(network, preprocess)
     return write(
         path, card,

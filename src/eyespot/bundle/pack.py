@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -21,7 +22,7 @@ from pathlib import Path
 from eyespot.bundle.cache import bundle_directory
 from eyespot.bundle.fit import Say
 from eyespot.bundle.resolve import unclaimed
-from eyespot.bundle.store import CARD, REQUIRED, Bundle, check_free, put_in_place, read
+from eyespot.bundle.store import CARD, MODEL, REQUIRED, Bundle, check_free, put_in_place, read
 from eyespot.core.card import Card
 from eyespot.core.whole import whole
 from eyespot.errors import BundleError, UsageError
@@ -99,8 +100,14 @@ def unpack(file: Path, out: Path | None = None, *, replace: bool = False, say: S
 
 
 def _rename(place: Path, name: str) -> None:
-    """Gives a bundle that was read already another name."""
-    card = replace_fields(read(place).card, name=name)
+    """Gives a bundle that was read already another name, which stands in its network's file too."""
+    from eyespot.bundle.build import model_of
+
+    bundle = read(place)
+    card = replace_fields(bundle.card, name=name)
+    model = model_of(replace_fields(bundle, card=card))
+    (place / MODEL).write_bytes(model)
+    card = card.with_files({**card.files, MODEL: hashlib.sha256(model).hexdigest()})
     (place / CARD).write_text(card.to_text(), encoding="utf-8")
 
 

@@ -13,6 +13,7 @@ from typing import cast
 import click
 
 from eyespot import __version__
+from eyespot.cli import terminal
 from eyespot.errors import EyespotError
 
 VERBS = (
@@ -47,6 +48,7 @@ def cli() -> None:
 def main() -> None:
     """Runs the command line: exit code 0 all well, 1 some input failed, 2 wrong usage, 130 interrupted."""
     _open_closed_streams()
+    terminal.escape_terminals()
     try:
         code = cli.main(standalone_mode=False)
         sys.stdout.flush()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 import click
 
@@ -21,6 +22,49 @@ _QUIET_SECONDS = 0.5  # a job that is over by then draws nothing
 LOG_SECONDS = 10.0  # between the lines of a log; in a long job a tenth of its time, up to six times this
 BYTES = "bytes"  # the unit of a Progress that shows megabytes
 Total = int | Callable[[], int | None] | None
+
+
+class Escaped:
+    """A terminal's stream that shows control characters instead of sending them.
+
+    Labels, cards, names of files and servers' words come from strangers, and a terminal obeys what they say. Lines,
+    tabs, our own colours and the redrawing of a line pass; whatever else cannot be printed comes as ``\\x1b``.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes the text, escaped."""
+        self._stream.write(_OURS.sub(_shown, text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Writes them one after the other."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+# Colours and weight as click.style sends them, and the erasing of a line; then each character that is looked at.
+_OURS = re.compile(r"\x1b\[(?:0|1|2|3[0-79]|9[0-7])m|\r\x1b\[K|\r\n|[^ -~]")
+
+
+def _shown(found: re.Match[str]) -> str:
+    text = found[0]
+    if len(text) > 1 or text in "\n\t\u200c\u200d" or text.isprintable():
+        return text
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def escape_terminals() -> None:
+    """Makes standard output and error escape what they show, where they are terminals."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is not None and stream.isatty() and not isinstance(stream, Escaped):
+            setattr(sys, name, Escaped(stream))
 
 
 def bar(share: float, width: int = 20) -> str:

@@ -122,17 +122,24 @@ class Card:
             raise
         except EyespotError as error:
             raise BundleError(f"card.json: {error}; import the weights again") from None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             raise BundleError(
-                f"card.json is not a card: {type(error).__name__}: {error}; import the weights again"
+                f"card.json is not a card: {type(error).__name__}: {str(error)[:200]!r}; import the weights again"
             ) from None
         card._check()
         return card
 
     def _check(self) -> None:
-        strings = (self.name, self.architecture, self.task, self.precision, self.licence, self.source)
-        if not all(isinstance(s, str) for s in strings) or not isinstance(self.files, Mapping):
+        strings = (
+            self.name, self.architecture, self.task, self.precision, self.licence, self.source, self.description,
+            self.labels_source, self.parent or "",
+        )  # fmt: skip
+        if not all(isinstance(s, str) for s in strings):
             raise BundleError("card.json: name, architecture, task, precision, licence and source must be text")
+        if not isinstance(self.files, Mapping) or not isinstance(self.arguments, Mapping):
+            raise BundleError("card.json: files and arguments must be objects")
+        if not isinstance(self.background, bool):
+            raise BundleError("card.json: background must be true or false")
         if "/" in self.architecture or "\\" in self.architecture or ".py" in self.architecture:
             raise BundleError(f"card.json names the architecture {self.architecture!r}; only a person may name a file")
         if not _number(self.temperature) or not self.temperature > 0:
@@ -159,4 +166,10 @@ def _metric_json(metric: Metric) -> dict[str, Any]:
 
 def _metric(data: Mapping[str, Any]) -> Metric:
     interval = data.get("interval")
-    return Metric(**{**data, "interval": tuple(interval) if interval is not None else None})
+    metric = Metric(**{**data, "interval": tuple(interval) if interval is not None else None})
+    texts, numbers = (metric.name, metric.data, metric.source), (metric.value, *(metric.interval or ()))
+    if not all(isinstance(text, str) for text in texts) or not all(_number(number) for number in numbers):
+        raise ValueError("a metric that is no name, number, data and source")
+    if len(numbers) not in (1, 3):
+        raise ValueError("an interval that is not two numbers")
+    return metric

@@ -166,5 +166,5 @@ class Graph:
             return cls(shapes[INPUT], tuple(nodes), tuple(data["outputs"]), taps)
         except GraphError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
-            raise GraphError(f"this is not a stored graph: {type(error).__name__}: {error}") from None
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise GraphError(f"this is not a stored graph: {type(error).__name__}: {str(error)[:200]!r}") from None

@@ -18,6 +18,7 @@ Channels = Literal["rgb", "bgr"]
 Centring = Literal["even", "down"]
 Triple = tuple[float, float, float]
 
+_LARGEST = 1e9
 PIXELS, LOGITS = "pixels", "logits"  # what the input and the output of every exported network are called
 
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
@@ -48,6 +49,7 @@ class Preprocess:
     centring: Centring = "even"
 
     def __post_init__(self) -> None:
+        _check_types(self)
         if len(self.size) != 2 or min(self.size) < 1 or max(self.size) > 8192:
             raise BundleError(f"preprocess size {self.size} is not a (height, width) between 1 and 8192")
         if len(self.mean) != 3 or len(self.std) != 3 or 0 in self.std:
@@ -88,6 +90,23 @@ class Preprocess:
             )
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         return cls(**values)
+
+
+def _check_types(given: Preprocess) -> None:
+    """BundleError for a value of another kind than its field's, or one that no picture needs."""
+    whole = (*_tuple(given.size), given.resize, *_tuple(given.fill))
+    real = (given.scale, *_tuple(given.mean), *_tuple(given.std))
+    for value, kinds in (*((v, (int,)) for v in whole), *((v, (int, float)) for v in real)):
+        if isinstance(value, bool) or not isinstance(value, kinds) or not abs(value) < _LARGEST:
+            raise BundleError(f"preprocess holds {str(value)[:40]!r} where a number belongs")
+    if not isinstance(given.antialias, bool):
+        raise BundleError(f"preprocess antialias is {str(given.antialias)[:40]!r}, not true or false")
+    if len(_tuple(given.fill)) != 3 or not 0 <= min(given.fill) <= max(given.fill) <= 255 or given.resize < 0:
+        raise BundleError(f"preprocess fill {given.fill} and resize {given.resize} are no colour and no length")
+
+
+def _tuple(value: object) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def torchvision_preprocess(size: int = 224, resize: int = 256, filter: Filter = "bilinear") -> Preprocess:

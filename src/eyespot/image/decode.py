@@ -7,7 +7,8 @@ Formats: JPEG and MPO, PNG and APNG, WebP, GIF, BMP, TIFF, AVIF, HEIC (extra ``h
 QOI, SGI, PCX: the first picture of each. What is done about modes is in ``colour``, about turning in ``orientation``,
 about what else a file may hold in ``envelope``. ICC profiles are ignored.
 
-Limits. A picture of more than ``max_pixels`` is refused by its header. Pillow's global limits are not changed; GIF,
+Limits. A picture of more than ``max_pixels`` is refused by its header, and so is one that may take more memory than
+a worker's share of what is left of the machine's and the container's. Pillow's global limits are not changed; GIF,
 WebP and icons keep to them too. Peak memory on top of the file, measured, in bytes per pixel: 4 for most pictures; 8
 when turned, transparent or CMYK; 10 for progressive JPEG, AVIF and HEIC; 12 for 16-bit grey; 16 for WebP; 20 for JPEG
 2000; 25 for float. AVIF and HEIC check the size in their inner streams against 268 million pixels of their own. 700,000
@@ -32,6 +33,8 @@ from typing import NamedTuple
 
 from PIL import Image, ImageFile, features
 
+from eyespot.core.cores import cores
+from eyespot.core.memory import available_memory
 from eyespot.errors import EyespotError, MissingExtra, PictureError
 from eyespot.image import envelope, formats, jpeg
 from eyespot.image.colour import to_rgb
@@ -40,6 +43,7 @@ from eyespot.image.formats import Format
 from eyespot.image.orientation import UPRIGHT, Box, from_info, turn, turn_box, upright_size
 
 MAX_PIXELS = 178_956_970  # 0.5 GiB of 24-bit pixels
+_ALWAYS_BYTES = 256 << 20  # no memory is asked for below: 12 megapixels and more, whatever the format
 _GIF_PIXELS = 89_478_485  # beyond this Pillow warns about a frame that is larger than its screen
 
 
@@ -195,6 +199,18 @@ def _check_size(format: Format, size: tuple[int, int], max_pixels: int) -> None:
             f"{format.name} of {_by(size)} pixels came, at most {max_pixels} pixels are decoded; "
             "make it smaller or raise max_pixels"
         )
+    needed = size[0] * size[1] * format.bytes_per_pixel
+    if needed > _ALWAYS_BYTES and needed > (share := _memory_share()):
+        raise PictureError(
+            f"{format.name} of {_by(size)} pixels came, which may take {needed >> 20} MB; each worker has "
+            f"{share >> 20} MB here: make it smaller, or give the program more memory"
+        )
+
+
+def _memory_share() -> int:
+    """Bytes that one of the threads that decode at one time may take: half of what is left, split among the cores."""
+    left = available_memory()
+    return max(_ALWAYS_BYTES, left // 2 // cores()) if left is not None else MAX_PIXELS * 32
 
 
 def _by(size: tuple[int, int]) -> str:

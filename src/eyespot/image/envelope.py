@@ -17,6 +17,8 @@ from eyespot.errors import PictureError
 from eyespot.image.orientation import UPRIGHT, from_exif, from_xmp
 
 _TEXT_BYTES = 1 << 20
+_TEXTS = 8  # that may hold the orientation; each may take a few milliseconds
+_TEXT_NAMES = (b"Raw profile type exif\0", b"Raw profile type APP1\0", b"XML:com.adobe.xmp\0")
 
 
 class Envelope(NamedTuple):
@@ -39,13 +41,15 @@ def png(data: bytes) -> Envelope:
     Orientation: the ``eXIf`` chunk, else ImageMagick's text, else XMP. A file cut after its last pixel is whole.
     """
     pieces = [_PNG_SIGNATURE]
-    orientations = {}
+    orientations: dict[str, int] = {}
+    looked_at = 0
     for kind, start, end in _png_chunks(data):
         if kind in _PNG_PIXELS:
             pieces.append(data[start:end])
         elif kind == b"eXIf":
             orientations["exif"] = from_exif(data[start + 8 : end - 4])
-        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+        elif kind in (b"tEXt", b"zTXt", b"iTXt") and looked_at < _TEXTS and data.startswith(_TEXT_NAMES, start + 8):
+            looked_at += 1
             orientations |= _png_text(kind, data[start + 8 : min(end - 4, start + 8 + _TEXT_BYTES)])
     if not pieces[-1].endswith(_PNG_END):
         pieces.append(_PNG_END)

@@ -15,7 +15,8 @@ from eyespot.errors import PictureError
 class Format(NamedTuple):
     """name: for messages. module and reader: where its class is, in Pillow or in what the extra brings.
 
-    feature: what Pillow calls the codec, where it may have been built without it.
+    feature: what Pillow calls the codec, where it may have been built without it. bytes_per_pixel: of memory at the
+    most, while an image is decoded.
     """
 
     name: str
@@ -23,17 +24,18 @@ class Format(NamedTuple):
     reader: str
     extra: str = ""
     feature: str = ""
+    bytes_per_pixel: int = 12
 
 
 JPEG = Format("JPEG", "eyespot.image.jpeg", "JpegReader")
 PNG = Format("PNG", "PIL.PngImagePlugin", "PngImageFile")
-WEBP = Format("WebP", "PIL.WebPImagePlugin", "WebPImageFile", feature="webp")
+WEBP = Format("WebP", "PIL.WebPImagePlugin", "WebPImageFile", feature="webp", bytes_per_pixel=16)
 GIF = Format("GIF", "PIL.GifImagePlugin", "GifImageFile")
 BMP = Format("BMP", "PIL.BmpImagePlugin", "BmpImageFile")
-TIFF = Format("TIFF", "PIL.TiffImagePlugin", "TiffImageFile")
+TIFF = Format("TIFF", "PIL.TiffImagePlugin", "TiffImageFile", bytes_per_pixel=25)
 AVIF = Format("AVIF", "PIL.AvifImagePlugin", "AvifImageFile", feature="avif")
 HEIC = Format("HEIC", "pi_heif", "HeifImageFile", "heic")
-JPEG2000 = Format("JPEG 2000", "PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile", feature="jpg_2000")
+JPEG2000 = Format("JPEG 2000", "PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile", feature="jpg_2000", bytes_per_pixel=20)
 ICO = Format("ICO", "PIL.IcoImagePlugin", "IcoImageFile")
 PPM = Format("PPM", "PIL.PpmImagePlugin", "PpmImageFile")
 PSD = Format("PSD", "PIL.PsdImagePlugin", "PsdImageFile")

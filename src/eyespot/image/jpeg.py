@@ -11,6 +11,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from eyespot.errors import PictureError
 
 _SCANS = 200  # a progressive JPEG has about ten; each one costs a pass over all pixels
+_FEW_SCANS, _SCANNED_PIXELS = 20, 500_000_000  # of a large one as many as encoders make, of others some seconds' work
 _FILL = b"\x5a\xa5\x3c\xc3\x69\x96" * 64  # Huffman-coded noise: no 0xFF, so no marker
 
 
@@ -40,8 +41,12 @@ def load(reader: JpegImageFile, data: bytes, at_least: tuple[int, int] | None) -
     The scale is libjpeg's, in the inverse cosine transform: it costs less than decoding all pixels. A side that the
     scale does not divide is rounded up, so the extent is a fraction of a pixel smaller than the picture.
     """
-    if "progressive" in reader.info and (scans := data.count(b"\xff\xda")) > _SCANS:
-        raise PictureError(f"a JPEG of {scans} scans came, at most {_SCANS} are decoded; save it again as JPEG or PNG")
+    scans, most = (
+        data.count(b"\xff\xda"),
+        min(_SCANS, max(_FEW_SCANS, _SCANNED_PIXELS // (reader.width * reader.height))),
+    )
+    if scans > most:
+        raise PictureError(f"a JPEG of {scans} scans came, at most {most} are decoded; save it again as JPEG or PNG")
     start = reader.fp.tell() if reader.fp else 0
     extent = Extent(0, 0, *reader.size)
     if at_least is not None and (drafted := reader.draft(None, at_least)):

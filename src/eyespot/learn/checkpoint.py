@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import math
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -62,6 +65,9 @@ def read(folder: Path) -> dict[str, Any] | None:
     if not (folder / LAST).is_file():
         return None
     try:
+        with zipfile.ZipFile(folder / LAST) as entries:  # torch writes checksums and does not look at them
+            if damaged := entries.testzip():
+                raise TrainingError(f"{folder / LAST} is damaged in {damaged}; begin a new run")
         data: dict[str, Any] = torch.load(folder / LAST, weights_only=True, map_location="cpu")
         State(**data["state"])
         return data
@@ -85,7 +91,10 @@ def restore(data: dict[str, Any], network: Network, average: Network, optimizer:
 
 
 _GIVEN = ("weight_decay", "share", "momentum", "betas", "nesterov")
-_DAMAGED = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, UnpicklingError)
+_DAMAGED = (
+    OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, UnpicklingError,
+    zipfile.BadZipFile, zlib.error, struct.error, IndexError, OverflowError, MemoryError, AssertionError,
+)  # fmt: skip
 
 
 def _line(error: BaseException) -> str:

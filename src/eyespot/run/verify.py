@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
-from eyespot.bundle.store import Bundle
+from eyespot.bundle.store import MODEL, Bundle
 from eyespot.image.prepare import decode_and_prepare
 from eyespot.run.answers import Check, check_answers
 from eyespot.run.open import open_unchecked
@@ -18,10 +20,12 @@ PIXELS_BUDGET = 1.0
 def verify(bundle: Bundle, *, runtime: str = "onnxruntime") -> list[Check]:
     """All checks of an opened bundle (whose hashes were checked when it was opened).
 
-    At three depths: the logits of the stored pixels, the pixels of the stored photograph, the photograph's label.
+    The network's file is what card and weights give when it is written anew. Then at three depths: the logits of the
+    stored pixels, the pixels of the stored photograph, the photograph's label.
     """
     goldens = bundle.goldens()
     checks = [Check("files", True, f"{len(bundle.card.files)} files have the sha256 that the card promises")]
+    checks.append(_same_network(bundle))
     with open_unchecked(bundle, runtime=runtime) as session:
         logits = session.run(goldens.pixels)
         pixels = decode_and_prepare(goldens.jpeg, bundle.card.preprocess).pixels
@@ -38,3 +42,20 @@ def verify(bundle: Bundle, *, runtime: str = "onnxruntime") -> list[Check]:
     found = f"the stored photograph is {names[label - first] if label >= first else 'background'}"
     checks.append(Check("label", label == expected, found))
     return checks
+
+
+def _same_network(bundle: Bundle) -> Check:
+    """Whether model.onnx computes what card and weights say: equal bytes.
+
+    Hashes and goldens only say that nothing changed since somebody wrote them; this says that it is one network.
+    """
+    from eyespot.bundle.build import model_of
+
+    same = hashlib.sha256(model_of(bundle)).hexdigest() == bundle.card.files[MODEL]
+    if same:
+        return Check("network", True, f"{MODEL} is what the card's graph and the weights give, byte for byte")
+    return Check(
+        "network", False,
+        f"{MODEL} is not what the card's graph and the weights give; import the weights again, or with the eyespot "
+        "that made the bundle, if it is an older one",
+    )  # fmt: skip
