@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -184,3 +185,23 @@ def test_a_terminal_shows_control_characters_and_obeys_none(tmp_path):
     assert code == 1
     assert r"\x1b]0;title\x07\x1b[2J\x1b[8m\x9b31m\u202egnp.exe\r" in text.replace("\n", "")
     assert not set("\x07\x9b\u202e").intersection(text)
+
+
+def test_pipes_devices_and_an_endless_input_end(tiny, tmp_path, monkeypatch):
+    """None of them ever would."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    program = [sys.executable, "-m", "eyespot", "classify", "-m", tiny.path]
+    done = subprocess.run(
+        [*program, tmp_path / "pipe.jpg", "/dev/zero", "/dev/null"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    rows = [json.loads(line)["error"] for line in done.stdout.splitlines()]
+    assert (done.returncode, len(rows)) == (1, 3)
+    assert all("is a pipe or a device, expected a file; pipe one image into" in error for error in rows)
+    with Path("/dev/zero").open("rb") as endless:
+        done = subprocess.run([*program, "-"], stdin=endless, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["error"]

@@ -192,10 +192,11 @@ def _outcomes(model: Model, inputs: Iterator[str], *, workers: int | None) -> It
     from dataclasses import replace
 
     from eyespot.run.many import classify_many
+    from eyespot.run.pictures import MAX_FILE_BYTES
 
     def sources() -> Iterator[Picture]:
         for image in inputs:
-            yield sys.stdin.buffer.read() if image == "-" else image
+            yield sys.stdin.buffer.read(MAX_FILE_BYTES + 1) if image == "-" else image
 
     for outcome in classify_many(model, sources(), workers=workers):
         yield replace(outcome, image="-") if outcome.image == "<bytes>" else outcome

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +105,7 @@ def read_bytes(picture: str | Path | bytes | bytearray | memoryview) -> bytes:
 
         return fetch_bytes(picture, limit=MAX_FILE_BYTES)
     try:
-        with open(picture, "rb") as file:  # noqa: PTH123
+        with _regular(picture) as file:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_FILE_BYTES:
                 raise PictureError(f"{picture} has {size >> 20} MB, a picture may have {MAX_FILE_BYTES >> 20}")
@@ -144,10 +146,23 @@ def _may_be_file(entry: os.DirEntry[str]) -> bool:
     return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))  # noqa: PTH110
 
 
+def _regular(path: str | Path) -> BinaryIO:
+    """Opens a file for reading; PictureError for a pipe, a device or a socket, which may never end."""
+    # Opening a pipe waits for whoever writes into it, unless it is asked not to.
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(number)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        raise PictureError(f"{path} is a pipe or a device, expected a file; pipe one image into `eyespot classify -`")
+    return os.fdopen(number, "rb")
+
+
 def read_head(path: str) -> bytes:
     """The first HEAD_BYTES of a file; PictureError when it cannot be read."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with _regular(path) as file:
             return file.read(HEAD_BYTES)
     except OSError as error:
         raise PictureError(f"{path} cannot be read: {error.strerror or error}") from None
