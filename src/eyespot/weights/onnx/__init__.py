@@ -1,0 +1,1 @@
+"""Reads ONNX files of operations that we know as graphs."""
