@@ -13,6 +13,8 @@ CPUINFO = "processor\t: 0\n{}\t: {}\n\nprocessor\t: 1\n{}\t: none\n"
     [
         ("flags", "fpu sse4_2 avx avx2 fma avx512_vnni", True),
         ("flags", "fpu sse4_2 avx avx2 fma", True),
+        ("flags", "fpu avx2 fma avx512f avx512_vnni", True),
+        ("flags", "fpu avx2 fma avx512f avx512bw", False),
         ("flags", "fpu sse4_2 avx", False),
         ("Features", "fp asimd asimddp", True),
         ("Features", "fp asimd crc32", False),
