@@ -111,13 +111,10 @@ class Regularisation:
 @dataclass(frozen=True, slots=True)
 class Norm:
     """Batch norm. momentum: of the running statistics (the share of the new batch). frozen: the statistics of the
-    start stay, as small batches want. choose: a finetune with a warm start finds out whether to freeze them: they stay
-    unless a classifier has a lesser loss, on folds of the images, with the images' own. restore: networks whose batch
-    norm was folded away get it back."""
+    start stay, as small batches want. restore: networks whose batch norm was folded away get it back."""
 
     momentum: float = _number(0.1, 0.0001, 1)
     frozen: bool = False
-    choose: bool = False
     restore: bool = True
 
 

@@ -30,7 +30,7 @@ class State:
     best_losses: of the validation images, by the weights with the least mean of them; floor: the top-1 that better
     weights may not fall below, that of those which the run began with; least_loss, stale: the least validation loss of
     an epoch and the epochs since then. start_loss: of the classifier that training began with. stopped: why the run
-    ended before its last epoch, "" when it did not. frozen: whether batch norm keeps its statistics.
+    ended before its last epoch, "" when it did not.
     """
 
     epoch: int = 0
@@ -41,7 +41,6 @@ class State:
     floor: float = -1.0
     start_loss: float = math.inf
     stopped: str = ""
-    frozen: bool = False
     least_loss: float = math.inf
     stale: int = 0
     seconds: float = 0.0

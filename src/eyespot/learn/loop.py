@@ -63,7 +63,7 @@ def fit(task: Task, state: State) -> None:
         saved = time.monotonic()
         while state.epoch < recipe.epochs and not _is_over(recipe, state):
             began = time.monotonic()
-            _to_training(task, state)
+            _to_training(task)
             for inputs, targets in task.batches.epoch(state.epoch, state.step):
                 set_rate(task.optimizer, rate(recipe.schedule, recipe.optimizer.lr, (state.taken + 1) / (total + 1)))
                 torch.manual_seed(_seed(recipe, state, task.ranks))
@@ -115,9 +115,9 @@ def _is_over(recipe: Recipe, state: State) -> bool:
     return bool(state.stopped) or bool(recipe.patience and state.stale >= recipe.patience)
 
 
-def _to_training(task: Task, state: State) -> None:
+def _to_training(task: Task) -> None:
     task.model.train()
-    if state.frozen:
+    if task.recipe.norm.frozen:
         for layer in task.network.modules():
             if isinstance(layer, Layer) and isinstance(layer.node.op, ops.BatchNorm):
                 layer.eval()

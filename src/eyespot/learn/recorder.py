@@ -13,7 +13,6 @@ from eyespot.learn.loop import tensors
 from eyespot.learn.module import Network
 from eyespot.learn.optim import rate
 from eyespot.learn.validation import ENOUGH, Verdict, is_better
-from eyespot.learn.warm_start import WarmStart
 
 if TYPE_CHECKING:
     from eyespot.learn.stages import Bench
@@ -45,12 +44,11 @@ class Recorder:
         """One step is done."""
         self._bench.watch.step(self._bench.run.recipe.batch)
 
-    def first(self, state: State, begun: WarmStart) -> None:
-        """Validates the weights that training begins with."""
-        state.start_loss, state.frozen = begun
+    def first(self, state: State, loss: float) -> None:
+        """Validates the weights that training begins with. loss: of their classifier on training images."""
+        state.start_loss = loss
         val_loss, top1, better = self._judge(state)
-        figures: dict[str, Any] = {"loss": begun.loss, "val_loss": number(val_loss), "top1": top1}
-        self._bench.events.add("warm_start", frozen=begun.frozen, **figures, best=better)
+        self._bench.events.add("warm_start", loss=loss, val_loss=number(val_loss), top1=top1, best=better)
 
     def epoch(self, state: State, loss: float) -> None:
         """Validates after an epoch; publishes what is better than all before. loss: the epoch's, of training."""

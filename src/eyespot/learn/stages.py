@@ -39,7 +39,7 @@ from eyespot.learn.soft import soft_labels, soften
 from eyespot.learn.speed import Settings, fastest
 from eyespot.learn.start import Tensors, classifiers, restore_norms, with_rates
 from eyespot.learn.validation import Jury, Verdict, judge
-from eyespot.learn.warm_start import WarmStart, warm_start
+from eyespot.learn.warm_start import warm_start
 from eyespot.lower.tensors import Weights
 
 _MEASURED = 256  # pictures on which batch norm that was folded away is measured anew
@@ -114,7 +114,7 @@ def train_all(bench: Bench, weights: Weights, verdict: Verdict | None, saved: di
     network = _network(graph, weights, bench).to(device)
     batches = _batches(bench)
     settings = _settings(bench, network, batches)
-    begun = _first_weights(bench, network, batches) if saved is None else None
+    loss = _first_weights(bench, network, batches) if saved is None else math.inf
     network = _laid_out(settings, network)
     average = network
     if recipe.regularisation.ema_span:
@@ -143,9 +143,8 @@ def train_all(bench: Bench, weights: Weights, verdict: Verdict | None, saved: di
     if saved is None:
         if verdict is not None and verdict.count:
             state.floor, state.best_losses = verdict.first / verdict.count, verdict.losses.tolist()
-        state.frozen = recipe.norm.frozen
-        if begun is not None:
-            recorder.first(state, begun)
+        if math.isfinite(loss):
+            recorder.first(state, loss)
         recorder.save(state)
     recorder.begin(state, batches.steps)
     fit(task, state)
@@ -184,22 +183,22 @@ def finish(bench: Bench) -> None:
     )
 
 
-def _first_weights(bench: Bench, network: Network, batches: Batches) -> WarmStart | None:
-    """Gives a finetune its warm start (in place), where the recipe wants one; keeps the weights for the end."""
-    recipe, place = bench.run.recipe, bench.run.path / START
+def _first_weights(bench: Bench, network: Network, batches: Batches) -> float:
+    """Gives a finetune its warm start (in place), where the recipe wants one, and keeps the weights for the end. The
+    loss of its classifier on training images; infinite without a warm start."""
+    recipe, place, loss = bench.run.recipe, bench.run.path / START, math.inf
     wanted = recipe.kind == "finetune" and bool(recipe.probe.passes)
-    begun = WarmStart(math.inf, frozen=recipe.norm.frozen)
     if bench.ranks.is_first and (wanted or recipe.regularisation.blend):
         if wanted:
             bench.watch.stage("fitting the classifier to augmented images", 0)
-            begun = warm_start(network, batches, recipe)
+            loss = warm_start(network, batches, recipe)
         buffer = io.BytesIO()
         torch.save(network.state_dict(), buffer)
         write_bytes(place, buffer.getvalue())
-    loss, frozen = bench.ranks.share(begun)
+    (loss,) = bench.ranks.share([loss])
     if not bench.ranks.is_first and place.is_file():
         network.load_state_dict(_read_start(bench))
-    return WarmStart(loss, bool(frozen)) if wanted else None
+    return loss
 
 
 def _read_start(bench: Bench) -> dict[str, Tensor]:
