@@ -38,7 +38,7 @@ def publish(made):
     """Adds an entry to the published cards of this process."""
     from eyespot.bundle.published import published
 
-    published()[made["name"]] = card(made)
+    published()._entries[made["name"]] = made
 
 
 def card(made):

@@ -39,7 +39,8 @@ def _fresh(tmp_path, monkeypatch):
 def publish(monkeypatch):
     def publish(**changes):
         made = card(entry(**changes))
-        monkeypatch.setitem(published(), NAME, made)
+        monkeypatch.setitem(published()._entries, NAME, entry(**changes))
+        monkeypatch.setitem(published()._cards, NAME, made)
         return made
 
     return publish
