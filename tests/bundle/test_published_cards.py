@@ -115,3 +115,39 @@ def test_addresses(monkeypatch):
     assert card.address == "http://hub.example/google/mobilenet_v2_1.0_224/resolve/main/pytorch_model.bin"
     assert card.published_at.startswith("https://huggingface.co/"), "a mirror's layout does not move"
     assert replace(card, hub=None).address is None
+
+
+def test_a_file_is_known_by_the_md5_that_keras_publishes(tmp_path, monkeypatch):
+    from dataclasses import replace
+    from hashlib import md5, sha256
+
+    from eyespot.bundle import published as module
+
+    file = tmp_path / "renamed.h5"
+    file.write_bytes(b"weights")
+    card = next(card for card in module.published().values() if card.md5)
+    mine = replace(card, md5=md5(b"weights").hexdigest())
+    monkeypatch.setattr(module, "published", lambda: {mine.name: mine})
+    assert module.by_file(file, sha256(b"weights").hexdigest()) == mine
+    file.write_bytes(b"others")
+    assert module.by_file(file, sha256(b"others").hexdigest()) is None
+
+
+def test_a_repository_of_the_hub_has_one_card():
+    from eyespot.bundle.published import by_hub_name, is_hub_name, published
+
+    repositories = [card.hub.repo for card in published().values() if card.hub is not None]
+    assert len(repositories) == len(set(repositories)) > 100
+    assert all(is_hub_name(name) and by_hub_name(name) is not None for name in repositories)
+    assert not any(map(is_hub_name, ("a/b/c", "./a", "a", "/a/b", "../b", "a b/c", "a/", "")))
+
+
+def test_a_hub_name_opens_the_bundle_of_its_card(monkeypatch, tmp_path):
+    from eyespot.bundle import resolve
+    from eyespot.errors import UnknownName
+
+    monkeypatch.setattr(resolve, "_from_published", lambda card, _: card.name)
+    monkeypatch.chdir(tmp_path)
+    assert resolve.open_bundle("google/mobilenet_v2_1.0_224") == "mobilenet_v2_1.0.google"
+    with pytest.raises(UnknownName, match=r"hf download nobody/no_net --local-dir no_net"):
+        resolve.open_bundle("nobody/no_net")

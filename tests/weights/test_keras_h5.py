@@ -60,7 +60,7 @@ def test_names_that_keras_made_unique_are_the_layer_s(tmp_path):
 
 def test_a_network_within_a_network(tmp_path):
     inner = {"conv1/kernel:0": KERNEL, "conv2/kernel:0": KERNEL + 1}
-    tensors, config, _ = read(write(tmp_path / "m.h5", {"model_1": inner, "top": {"top/bias:0": np.ones(1)}}))
+    tensors, config, *_ = read(write(tmp_path / "m.h5", {"model_1": inner, "top": {"top/bias:0": np.ones(1)}}))
     assert list(tensors) == ["conv1/kernel", "conv2/kernel", "top/bias"]
     assert config is None
 

@@ -186,3 +186,44 @@ def test_damaged_descriptions_are_one_line(make):
         outcomes["refused" if said else "read"] += 1
         assert "\n" not in said
     assert outcomes["refused"] > 300, outcomes
+
+
+def compiled(config, loss):
+    return {**config, "compile_config": {"optimizer": "adam", "loss": loss}}
+
+
+def test_the_loss_says_what_outputs_without_activation_are():
+    one, five = (model(keras3, units=units, activation="linear") for units in (1, 5))
+    described = {"module": "keras.losses", "class_name": "BinaryCrossentropy", "config": {"from_logits": True}}
+    for loss in (described, "binary_crossentropy"):
+        assert read(compiled(one, loss)).activation == "sigmoid"
+        with pytest.raises(WeightsError, match="trained with binary_crossentropy, for several classes at once"):
+            read(compiled(five, loss))
+    for loss in (None, "sparse_categorical_crossentropy", {"class_name": "mine>Loss", "config": {}}):
+        assert read(compiled(five, loss)).activation == "linear"
+    with pytest.raises(
+        WeightsError, match=r"the layer dense \(Dense\) was trained with mean_squared_error, for numbers"
+    ):
+        read(compiled(one, {"class_name": "MeanSquaredError", "config": {}}))
+
+
+def test_efficientnet_s_normalization_beside_weights_alone():
+    stem = {"stem_conv/kernel": np.zeros((3, 3, 3, 32), "f4")}
+
+    def stored(mean, variance):
+        tensors = {
+            **stem,
+            "normalization/mean": np.array(mean, "f4"),
+            "normalization/variance": np.array(variance, "f4"),
+        }
+        preprocess, activation = read_keras_model("w.h5", Checkpoint(tensors, "keras h5"))
+        assert activation is None
+        return [np.round(values, 6).tolist() for values in preprocess.affine()]
+
+    assert stored((0, 0, 0), (1, 1, 1)) == [[round(1 / 255, 6)] * 3, [0.0] * 3]
+    assert stored((0.5, 0.5, 0.5), (0.25, 0.25, 0.04)) == [[0.007843, 0.007843, 0.019608], [-1.0, -1.0, -2.5]]
+    # With ImageNet's weights Keras has the deviations there, and divides by their root once more.
+    found = stored((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert found[1] == [round(-m / s, 6) for m, s in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))]
+    with pytest.raises(WeightsError, match=r"where the layer mine \(Normalization\) stands"):
+        read_keras_model("w.h5", Checkpoint({"mine/mean": np.zeros(3), "mine/variance": np.ones(3)}, "keras h5"))

@@ -72,6 +72,18 @@ def test_one_output_without_an_activation_is_two_classes_when_they_are_named(ker
     np.testing.assert_allclose(answer(bundle, keras_models.image(0)), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_one_output_trained_with_binary_cross_entropy_is_two_classes(keras, tmp_path, suffix):
+    """The tutorial's older form: no activation, the loss takes logits."""
+    model = keras_models.sequential(keras, 1, None)
+    model.compile("adam", loss=keras.losses.BinaryCrossentropy(from_logits=True))
+    model.save(tmp_path / f"model{suffix}")
+    bundle = adopt(tmp_path / f"model{suffix}", tmp_path / "bundle")
+    logit = float(np.asarray(model.predict(keras_models.image_batch(0), verbose=0))[0, 0])
+    expected = [1 / (1 + np.exp(logit)), 1 / (1 + np.exp(-logit))]
+    np.testing.assert_allclose(answer(bundle, keras_models.image(0)), expected, atol=1e-4)
+
+
 def heads(keras):
     layers = keras.layers
     yield (

@@ -16,8 +16,8 @@ from eyespot.bundle.fit import Fitted, Say, fit
 from eyespot.bundle.published import (
     LABEL_SETS,
     Published,
+    by_file,
     by_hub_name,
-    by_sha256,
     how_to_import,
     is_hub_name,
     label_set,
@@ -108,7 +108,7 @@ def adopt(
     if not file.is_file():
         raise UsageError(_no_file(file))
     digest = sha256(file)
-    card = published or by_sha256(digest)
+    card = published or by_file(file, digest)
     if card is not None and request.architecture not in (None, card.architecture):
         card = None  # the caller knows better, and then all of it
     name = request.name or (card.name if card else None)
@@ -125,6 +125,8 @@ def adopt(
     if fitted.outputs == 1:
         fitted = _two_classes(file, fitted, request)
     labels = _given(request.labels, fitted) or _labels(fitted, card, say)
+    if fitted.keras is not None and fitted.keras.activation is None:
+        say(f"{file.name} holds weights alone, so that its outputs are taken for logits of one class each image")
     architecture = fitted.architecture.rpartition(":")[2]  # of a network in a person's own file, its function's name
     name = name or f"{architecture}.{digest[:8]}"
     if out is None and (card is None or name != card.name):

@@ -126,6 +126,17 @@ def by_sha256(digest: str) -> Published | None:
     return whole or next((c for c in cards if c.sha256_prefix and digest.startswith(c.sha256_prefix)), None)
 
 
+def by_file(path: Path, digest: str) -> Published | None:
+    """The card of a file, by its sha256, or by the md5 that Keras publishes instead."""
+    if (card := by_sha256(digest)) is not None:
+        return card
+    import hashlib
+
+    with path.open("rb") as opened:
+        md5 = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return next((card for card in published().values() if card.md5 == md5), None)
+
+
 def by_hub_name(name: str) -> Published | None:
     """The card of a repository on the Hugging Face hub: ``google/mobilenet_v2_1.0_224``."""
     return next((card for card in published().values() if card.hub is not None and card.hub.repo == name), None)

@@ -63,6 +63,8 @@ def read_keras_h5(path: Path, names: Mapping[str, str] | None = None) -> KerasWe
     if answer["config"] is not None:
         try:
             config = parse(answer["config"])
+            if answer["training"] is not None:
+                config = {"compile_config": parse(answer["training"]), **config}
             tensors = _by_layer(tensors, layer_names(config))
         except DAMAGED as error:
             raise WeightsError(

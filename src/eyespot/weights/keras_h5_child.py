@@ -22,14 +22,16 @@ from eyespot.weights.keras_h5_layers import array, layers_root, member, read_lay
 
 
 def main(path: str, out: BinaryIO) -> None:
-    """Writes one line of JSON, {"unsafe": bool, "error": text} or {"config", "names", "tensors"}, then the tensors."""
+    """Writes one line of JSON: {"unsafe": bool, "error": text}, or all but the tensors' values, which follow it."""
     try:
-        tensors, config, names = read(Path(path))
+        tensors, config, names, training = read(Path(path))
     except WeightsError as error:
         out.write(json.dumps({"unsafe": isinstance(error, UnsafeFile), "error": str(error)}).encode() + b"\n")
         return
     described = [[name, tensor.dtype.name, tensor.shape] for name, tensor in tensors.items()]
-    out.write(json.dumps({"config": config, "names": names, "tensors": described}).encode() + b"\n")
+    out.write(
+        json.dumps({"config": config, "training": training, "names": names, "tensors": described}).encode() + b"\n"
+    )
     for tensor in tensors.values():
         out.write(tensor.tobytes())
 
@@ -40,6 +42,7 @@ class Contents(NamedTuple):
     tensors: dict[str, Array]
     config: str | None
     names: dict[str, str] | None = None
+    training: str | None = None  # with which loss it was compiled, as JSON
 
 
 def read(path: Path) -> Contents:
@@ -51,7 +54,8 @@ def read(path: Path) -> Contents:
             budget = Budget(path.name, path.stat().st_size)
             if root := layers_root(opened):
                 return Contents(*read_layers(path.name, opened, root, budget, h5py))
-            return Contents(_read(path.name, opened, budget, h5py), _config(path.name, opened))
+            config, training = (_text(path.name, opened, name) for name in ("model_config", "training_config"))
+            return Contents(_read(path.name, opened, budget, h5py), config, training=training)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError) as error:
         reason = shown(str(error)) or type(error).__name__
         raise WeightsError(f"{path.name} is damaged or no Keras file: {reason}; fetch it again") from None
@@ -76,14 +80,14 @@ def _read(file: str, opened: Any, budget: Budget, h5py: Any) -> dict[str, Array]
     return tensors
 
 
-def _config(file: str, opened: Any) -> str | None:
-    """The model's own description; None beside weights alone."""
-    text = opened.attrs.get("model_config")
+def _text(file: str, opened: Any, name: str) -> str | None:
+    """A part of the model's own description; None beside weights alone."""
+    text = opened.attrs.get(name)
     if text is None:
         return None
     text = text.decode() if isinstance(text, bytes) else str(text)
     if len(text) > MAX_BYTES:
-        raise WeightsError(f"{file} describes its model in {len(text)} characters, at most {MAX_BYTES} are read")
+        raise WeightsError(f"{file} has a {name} of {len(text)} characters, at most {MAX_BYTES} are read")
     return text
 
 

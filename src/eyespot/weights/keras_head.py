@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from eyespot.errors import WeightsError
@@ -45,6 +46,34 @@ def follow_head(file: str, layers: Sequence[KerasLayer], output: int) -> Head:
     if layer.class_name == "Dense":
         _check_between(file, layers, layer)
     return Head(layer.name, units, activation)
+
+
+def trained_for(file: str, head: Head, config: Mapping[str, Any]) -> Activation:
+    """The activation of outputs without one, by the loss that the model was compiled with.
+
+    One output that was trained with binary cross-entropy is the logit of a probability. WeightsError for losses of
+    numbers, or of classes of which several may be true.
+    """
+    compiled = config.get("compile_config")
+    loss = compiled.get("loss") if isinstance(compiled, Mapping) else None
+    name = str(loss.get("class_name") if isinstance(loss, Mapping) else loss)
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.rpartition(">")[2]).lower()
+    if head.activation != "linear" or name not in (*_BINARY, *_OF_NUMBERS):
+        return head.activation
+    if name in _BINARY and head.units == 1:
+        return "sigmoid"
+    what = "for several classes at once" if name in _BINARY else "for numbers"
+    raise WeightsError(
+        f"{file}: the layer {head.name} (Dense) was trained with {name}, {what}; eyespot "
+        "reads models of one class per image"
+    )
+
+
+_BINARY = ("binary_crossentropy", "binary_focal_crossentropy")
+_OF_NUMBERS = (
+    "mse", "mae", "mape", "msle", "mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error",
+    "mean_squared_logarithmic_error", "huber", "log_cosh", "logcosh",
+)  # fmt: skip
 
 
 def _check_between(file: str, layers: Sequence[KerasLayer], dense: KerasLayer) -> None:

@@ -12,7 +12,7 @@ from eyespot.errors import WeightsError
 from eyespot.weights.arrays import Array, shown
 from eyespot.weights.checkpoint import Checkpoint
 from eyespot.weights.keras_config import DAMAGED
-from eyespot.weights.keras_head import Activation, follow_head
+from eyespot.weights.keras_head import Activation, follow_head, trained_for
 from eyespot.weights.keras_layers import unfold
 from eyespot.weights.keras_pixels import Pixels, follow_pixels
 
@@ -33,18 +33,18 @@ def read_keras_model(file: str, checkpoint: Checkpoint) -> KerasModel:
         return KerasModel(_stored_normalization(file, checkpoint.tensors), None)
     try:
         layers, output = unfold(file, checkpoint.keras)
-        head = follow_head(file, layers, output)
+        activation = trained_for(file, follow_head(file, layers, output), checkpoint.keras)
         pixels = follow_pixels(file, layers, checkpoint.tensors, checkpoint.size)
     except DAMAGED as error:
         raise WeightsError(
             f"{file} does not describe its layers ({shown(str(error))}); save the model afresh"
         ) from None
     if pixels == Pixels():
-        return KerasModel(None, head.activation)
+        return KerasModel(None, activation)
     preprocess = pixels.preprocess()
     if preprocess is None:
         raise WeightsError(f"{file} leaves out or mixes the channels of its input; eyespot's networks see RGB or BGR")
-    return KerasModel(preprocess, head.activation)
+    return KerasModel(preprocess, activation)
 
 
 _EFFICIENTNET = "stem_conv/kernel"
