@@ -49,14 +49,13 @@ def open_bundle(name: str | Path, *, errand: Errand = Errand()) -> Bundle:
     A name is looked up among the bundles inside the package, then in the cache (``eyespot import`` and ``eyespot
     unpack`` without ``--out`` put them there), then among the published cards, whose weights are taken from an
     installed distribution or fetched, and whose bundle is cached. A name on the Hugging Face hub, owner/repository, is
-    that of its card. Raises UnknownName, BundleError, HashMismatch,
-    FetchError.
+    that of its card. Raises UnknownName, BundleError, HashMismatch, FetchError.
     """
     path = Path(name)
     if (path / CARD).is_file():
         return read(path)
     text = os.fspath(name)
-    if is_hub_name(text) and not path.exists():
+    if isinstance(name, str) and is_hub_name(text) and not path.exists():
         named = by_hub_name(text)
         if named is None:
             raise UnknownName(how_to_import(text))
