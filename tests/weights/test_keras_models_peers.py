@@ -46,6 +46,8 @@ def test_models_give_keras_own_probabilities(keras, tmp_path, kind, suffix):
     model.save(tmp_path / f"model{suffix}")
     bundle = adopt(tmp_path / f"model{suffix}", tmp_path / "bundle")
     check(model, bundle, inspect.signature(make).parameters["activation"].default)
+    with pytest.raises(UsageError, match=r"scales its pixels itself; leave --pixels tf out"):
+        adopt(tmp_path / f"model{suffix}", tmp_path / "other", request=Request(pixels="tf"))
     assert bundle.card.preprocess.rule == "stretch"  # as Keras loads images
 
 

@@ -237,9 +237,10 @@ def _preprocess(file: Path, fitted: Fitted, request: Request, card: Published | 
         return _for_size(card.preprocess, size)
     keras = fitted.keras
     if keras is not None and keras.preprocess is not None:
-        if request.pixels is not None:
+        if request.pixels is None:
+            return _stretched(keras.preprocess, size)
+        if keras.activation is not None:  # a whole model; beside weights alone the caller may know better
             raise UsageError(f"{file.name} scales its pixels itself; leave --pixels {request.pixels} out")
-        return _stretched(keras.preprocess, size)
     name = request.pixels or _source_pixels(fitted.matched.scheme)
     if name is None:
         raise UsageError(f"{file.name} does not say how its pixels are scaled; pass --pixels {', '.join(PIXELS)}")
