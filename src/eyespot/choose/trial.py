@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from eyespot.bundle.build import onnx_metadata
 from eyespot.bundle.store import Bundle, Goldens, write
 from eyespot.choose.candidate import Candidate
 from eyespot.core import ops
@@ -30,7 +33,10 @@ from eyespot.shrink.evidence import gather
 
 
 class _Lowered(NamedTuple):
-    model: bytes
+    """A network made ready: what writes its ONNX file, given its metadata, and what a bundle stores of it."""
+
+    to_onnx: Callable[..., bytes]
+    tensors: Mapping[str, NDArray[Any]]
     graph: Graph
     preprocess: Preprocess
 
@@ -47,10 +53,6 @@ def trial(candidate: Candidate, graph: Graph) -> Iterator[Bundle]:
         size = lowered.preprocess.size
         jpeg = (resources.files("eyespot.bundle") / "golden.jpg").read_bytes()
         pixels = np.stack([decode_and_prepare(jpeg, lowered.preprocess).pixels, _noise(size)])
-        model = Path(folder) / "model.onnx"
-        model.write_bytes(lowered.model)
-        with open_model(model, runtime=candidate.runtime, threads=1) as session:
-            logits = session.run(pixels)
         card = Card(
             f"{candidate.architecture}.trial",
             candidate.architecture,
@@ -60,19 +62,26 @@ def trial(candidate: Candidate, graph: Graph) -> Iterator[Bundle]:
             precision=candidate.precision,
             description="random weights, to measure time and memory with",
         )
-        labels = Labels.numbered(logits.shape[1])
-        goldens = Goldens(jpeg, pixels, logits)
-        yield write(Path(folder) / "trial", card, weights={}, labels=labels, model=lowered.model, goldens=goldens)
+        written = lowered.to_onnx(metadata=onnx_metadata(card))
+        model = Path(folder) / "model.onnx"
+        model.write_bytes(written)
+        with open_model(model, runtime=candidate.runtime, threads=1) as session:
+            logits = session.run(pixels)
+        labels, goldens = Labels.numbered(logits.shape[1]), Goldens(jpeg, pixels, logits)
+        place = Path(folder) / "trial"
+        yield write(place, card, weights=lowered.tensors, labels=labels, model=written, goldens=goldens)
 
 
 def _lower(candidate: Candidate, graph: Graph) -> _Lowered:
     weights = _weights(graph)
     if candidate.precision == "float32":
-        return _Lowered(to_onnx(graph, weights, preprocess=candidate.preprocess), graph, candidate.preprocess)
+        written = partial(to_onnx, graph, weights, preprocess=candidate.preprocess)
+        return _Lowered(written, weights, graph, candidate.preprocess)
     ready = make_ready(graph, weights, candidate.preprocess)
     evidence = gather(ready, _noise(candidate.preprocess.size)[None])
     network = Fitter(ready, evidence).fit(Recipe())
-    return _Lowered(quantized_to_onnx(network, preprocess=ready.preprocess), network.graph, ready.preprocess)
+    written = partial(quantized_to_onnx, network, preprocess=ready.preprocess)
+    return _Lowered(written, network.to_tensors(), network.graph, ready.preprocess)
 
 
 def _weights(graph: Graph) -> dict[str, Array]:
