@@ -65,6 +65,8 @@ def test_a_row_number_is_not_the_label(tmp_path):
         ("id;target", "a;x", "b;y"),
         ("fname\tlabels", "a.jpg\tx", ".\\b.jpg\ty"),
         ("image|label|width, height", "a.jpg|x|3,4", "b.jpg|y|3,4"),
+        ("sep=;\nfile;label", "a.jpg;x", "b.jpg;y"),
+        ("\nfile,label", "a.jpg,x", "b.jpg,y"),
         ('"file","label"', '"a.jpg","x"', '"b.jpg","y"'),
     ],
 )

@@ -97,7 +97,7 @@ def open_source(path: Path, *, labels: Labels | None = None, group: str | None =
     else:
         found = by_folders(str(path), files, unwrap=kind != "folder")
     if not found.pictures:
-        by_folder, by_csv = "a folder per class with images in it", "rows of images that lie beside it or in images/"
+        by_folder, by_csv = "a folder per class with images in it", "paths from the CSV's folder, or from images/ in it"
         needed = f"it needs {by_folder if listing is None else by_csv}"
         raise UsageError(f"{path} holds no labelled pictures{_why(found)}; {needed}")
     if labels is None and not found.is_numbered:

@@ -74,9 +74,10 @@ def _text(title: str, listing: str, files: Files) -> str:
         raise UsageError(str(error)) from None
     is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return data.decode("utf-16" if is_wide else "utf-8-sig")
+        text = data.decode("utf-16" if is_wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UsageError(f"{title} is not UTF-8 (byte {error.start}); save it as CSV in UTF-8") from None
+    return text[5:] if text[:4].lower() == "sep=" else text  # Excel's own first line
 
 
 def _rows(title: str, text: str, delimiter: str) -> Iterator[tuple[int, dict[str, str]]]:
@@ -104,7 +105,7 @@ def _names(row: list[str]) -> list[str]:
 
 def _columns(title: str, text: str, group: str | None) -> tuple[str, _Columns]:
     """The sign between values, and the columns: the sign is the first with which both columns are there."""
-    head = re.split(r"[\r\n]", text, maxsplit=1)[0]
+    head = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     for delimiter in (",", ";", "\t", "|"):
         names = _names(next(csv.reader([head], delimiter=delimiter), []))
         file = next((name for name in _FILE if name in names), None)

@@ -194,9 +194,11 @@ class Sink:
         try:
             yield from self._format.read(reader)
         except DamagedRecord as error:
+            columns = "; a CSV's columns depend on --top, and on whether the model has a threshold"
             raise UsageError(
-                f"--out {self._name}: line {error.line} is not a result of eyespot with --top {self.top}; nothing was "
-                "changed: mend the line, or choose another file"
+                f"--out {self._name}: line {error.line} is not a result of eyespot with --top {self.top}"
+                f"{columns if error.line == 1 and self._format.header else ''}; nothing was changed: mend the line, or "
+                "choose another file"
             ) from None
         finally:
             reader.detach()
