@@ -189,7 +189,7 @@ def test_on_a_terminal(tiny, pictures):
 
 def test_a_closed_pipe_is_quiet(tiny, pictures):
     done = subprocess.run(
-        f"{sys.executable} -m eyespot classify {pictures} -m {tiny.path} | head -n 1",
+        f"{sys.executable} -m eyespot classify {pictures}/0000*.jpg -m {tiny.path} | head -n 1",
         shell=True,
         capture_output=True,
         check=False,

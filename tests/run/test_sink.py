@@ -112,7 +112,8 @@ def test_answers_that_are_not_certain_say_so(tmp_path, suffix):
     elif suffix == ".jsonl":
         versions = [{} if "error" in one else {"model_version": "v1"} for one in written]
         expected = [one | version for one, version in zip(written, versions, strict=True)]
-        assert [json.loads(line) for line in path.read_bytes().splitlines()] == expected
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        assert [{key: value for key, value in line.items() if key != "folder"} for line in lines] == expected
     else:
         import pyarrow.parquet
 
@@ -133,6 +134,22 @@ def test_an_image_has_one_record_however_it_is_spelled(tmp_path, monkeypatch, su
     with opened(path) as sink:
         assert list(sink.left([*spellings, "b.jpg"])) == ["b.jpg"]
         assert sink.skipped == len(spellings)
+
+
+@pytest.mark.parametrize("suffix", ALL)
+def test_relative_paths_are_those_of_their_folder(tmp_path, monkeypatch, suffix):
+    """One file of results for several folders, each of which has a 1.jpg; they may move together."""
+    path = tmp_path / "all" / f"o{suffix}"
+    for name in ("all/day 1", "all/day 2"):
+        (tmp_path / name).mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / name)
+        assert run(path, ["1.jpg", "./2.jpg"], failing={"./2.jpg": "busy"}) == 2
+    assert run(path, ["1.jpg", "../day 1/1.jpg", f"{tmp_path}/all/day 2/1.jpg"]) == 0
+    monkeypatch.chdir(tmp_path)
+    assert run(path, ["all/day 1/1.jpg", "all/day 1/2.jpg"]) == 1
+    assert sorted(images(path)) == ["./2.jpg", "1.jpg", "1.jpg", "all/day 1/2.jpg"]
+    (tmp_path / "all").rename(tmp_path / "moved")
+    assert run(tmp_path / "moved" / path.name, ["moved/day 2/1.jpg", "moved/day 1/1.jpg"]) == 0
 
 
 def test_images_of_a_long_job_become_eight_bytes_each(tmp_path, monkeypatch):
@@ -317,7 +334,7 @@ def test_foreign_parquet_is_refused(tmp_path, kind):
     elif kind == "bytes":
         table = table.append_column("more", pa.array([b"\xff"] * 2))
     elif kind == "other names":
-        table = table.rename_columns(["a", "b", "c", "d", "e"])
+        table = table.rename_columns(["a", "b", "c", "d", "e", "f"])
     pyarrow.parquet.write_table(table, path)
     if kind == "cut":
         path.write_bytes(path.read_bytes()[:-30])

@@ -12,6 +12,7 @@ from eyespot.errors import MissingExtra
 from eyespot.run.records import DamagedRecord, Entry, Record
 
 _ROWS = 8192  # of a batch
+_ADDED = ("folder", "model_version")  # columns that an earlier eyespot did not write
 _TEXTS = ("string", "large_string", "null")
 
 
@@ -34,20 +35,21 @@ def read_entries(path: Path, *, certain: bool) -> Iterator[Entry]:
     """What the rows of an earlier file say. DamagedRecord when it is not Parquet, or not as eyespot writes it."""
     for batch in _batches(path, certain=certain):
         tops = batch["top"].to_pylist() if batch["top"].null_count < len(batch) else [None] * len(batch)
-        columns = [batch[name].to_pylist() for name in ("image", "error", "model", "model_version")]
-        for image, error, model, version, top in zip(*columns, tops, strict=True):
-            yield Entry(image, error, model or "", version or "", None if top is None else len(top))
+        columns = [batch[name].to_pylist() for name in ("image", "error", "model", "model_version", "folder")]
+        for image, error, model, version, folder, top in zip(*columns, tops, strict=True):
+            yield Entry(image, error, model or "", version or "", None if top is None else len(top), folder or "")
 
 
-def merge(path: Path, records: Iterable[Record], *, certain: bool, is_replaced: Callable[[str], bool]) -> None:
-    """Writes ``path`` anew: its rows but those whose image ``is_replaced``, then ``records``."""
+def merge(path: Path, records: Iterable[Record], *, certain: bool, is_replaced: Callable[[str, str], bool]) -> None:
+    """Writes ``path`` anew: its rows but those whose image, in its folder, ``is_replaced``, then ``records``."""
     pa, pq = require_pyarrow()
     schema = _schema(pa, certain=certain)
     records = iter(records)
     with whole(path) as staging, pq.ParquetWriter(staging, schema, compression="zstd") as writer:
         if path.exists():
             for batch in _batches(path, certain=certain):
-                writer.write_table(batch.filter([not is_replaced(image) for image in batch["image"].to_pylist()]))
+                names = zip(batch["image"].to_pylist(), batch["folder"].to_pylist(), strict=True)
+                writer.write_table(batch.filter([not is_replaced(image, folder or "") for image, folder in names]))
         while rows := [_row(record) for record in islice(records, _ROWS)]:
             writer.write_table(pa.Table.from_pylist(rows, schema))
 
@@ -58,28 +60,29 @@ def _batches(path: Path, *, certain: bool) -> Iterator[Any]:
     schema = _schema(pa, certain=certain)
     try:
         with pq.ParquetFile(path) as file:
-            names = [name for name in file.schema_arrow.names if name != "model_version"]
-            is_text = [str(file.schema_arrow.field(name).type) in _TEXTS for name in names if name in schema.names[:4]]
-            if names != [name for name in schema.names if name != "model_version"] or not all(is_text):
+            names = file.schema_arrow.names
+            is_text = [str(file.schema_arrow.field(name).type) in _TEXTS for name in names if name in schema.names[:5]]
+            old = [name for name in schema.names if name not in _ADDED]
+            if names not in (schema.names, old) or not all(is_text):
                 raise DamagedRecord(1)
             for batch in file.iter_batches(_ROWS):
                 table = pa.Table.from_batches([batch])
-                if "model_version" not in table.column_names:
-                    table = table.append_column("model_version", pa.nulls(len(table), pa.string()))
+                for name in set(schema.names) - set(names):
+                    table = table.append_column(name, pa.nulls(len(table), pa.string()))
                 yield table.select(schema.names).cast(schema)
     except (pa.ArrowException, OSError):
         raise DamagedRecord(1) from None
 
 
 def _row(record: Record) -> dict[str, Any]:
-    keys = ("model", "model_version", "error", "certain", "top")
-    return {"image": unicode_name(record["image"]), **{key: record.get(key) for key in keys}}
+    names = {key: unicode_name(record[key]) if key in record else None for key in ("image", "folder")}
+    return names | {key: record.get(key) for key in ("model", "model_version", "error", "certain", "top")}
 
 
 def _schema(pa: Any, *, certain: bool) -> Any:
     prediction = pa.struct(
         [("index", pa.int32()), ("id", pa.string()), ("label", pa.string()), ("probability", pa.float64())]
     )
-    texts = [(name, pa.string()) for name in ("image", "model", "model_version", "error")]
+    texts = [(name, pa.string()) for name in ("image", "folder", "model", "model_version", "error")]
     flag = [("certain", pa.bool_())] if certain else []
     return pa.schema([*texts, *flag, ("top", pa.list_(prediction))])

@@ -13,13 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, NamedTuple, Protocol
 
 Record = Mapping[str, Any]
+_ADDED = ("model_version", "folder")  # what an earlier eyespot did not write
 
 
 class Entry(NamedTuple):
     """What a job must know of a record that is in its file already.
 
     error: why the image has no result; None when it has one. model, version: what computed it; "" where the record does
-    not say. top: how many labels it holds; None where that cannot be told.
+    not say. top: how many labels it holds; None where that cannot be told. folder: what a relative path is relative to,
+    itself relative to the file's own folder; "" where the record does not say.
     """
 
     image: str
@@ -27,6 +29,7 @@ class Entry(NamedTuple):
     model: str = ""
     version: str = ""
     top: int | None = None
+    folder: str = ""
 
 
 class DamagedRecord(ValueError):
@@ -78,17 +81,25 @@ class JsonLines:
 class Csv:
     """A row per record under a header; the best labels side by side.
 
-    A file that an earlier eyespot began, whose header has no ``model_version``, is continued with its own columns.
+    A file that an earlier eyespot began, whose header has not all of these columns, is continued with its own.
     """
 
     def __init__(self, top: int, *, certain: bool) -> None:
         ranks = [f"{name}_{rank}" for rank in range(1, top + 1) for name in ("label", "probability", "id", "index")]
         self._top = top
-        self._columns = ["image", "model", "model_version", "error", *(["certain"] if certain else []), *ranks]
+        self._columns = [
+            "image",
+            "folder",
+            "model",
+            "model_version",
+            "error",
+            *(["certain"] if certain else []),
+            *ranks,
+        ]
         self.header = _csv_line(self._columns)
 
     def encode(self, record: Record) -> bytes:
-        values = {key: record.get(key, "") for key in ("image", "model", "model_version", "error")}
+        values = {key: record.get(key, "") for key in ("image", "folder", "model", "model_version", "error")}
         if "certain" in record:
             values["certain"] = json.dumps(record["certain"])
         for rank, prediction in enumerate(record.get("top", ()), 1):
@@ -125,11 +136,11 @@ class Csv:
             lines.clear()
 
     def _is_begun_header(self, line: bytes) -> bool:
-        old = _csv_line([column for column in self._columns if column != "model_version"])
+        old = _csv_line([column for column in self._columns if column not in _ADDED])
         return self.header.startswith(line) or old.startswith(line) or not line.strip(b"\0")
 
     def _check_header(self, row: list[str]) -> None:
-        if row == [column for column in self._columns if column != "model_version"]:
+        if row == [column for column in self._columns if column not in _ADDED]:
             self._columns = row
         elif row != self._columns:
             raise DamagedRecord(1)
@@ -138,9 +149,8 @@ class Csv:
         if len(row) != len(self._columns):
             raise DamagedRecord(line)
         values = dict(zip(self._columns, row, strict=True))
-        return Entry(
-            values["image"], values["error"] or None, values["model"], values.get("model_version", ""), self._top
-        )
+        version, folder = (values.get(column, "") for column in _ADDED)
+        return Entry(values["image"], values["error"] or None, values["model"], version, self._top, folder)
 
     def _is_record(self, line: bytes) -> bool:
         """Whether a line is a row of its own, though it seems to lie inside the quotes of another."""
@@ -160,12 +170,13 @@ def entry_of(record: Any) -> Entry:
     """What a record of JSON says; ValueError when it is none."""
     if not isinstance(record, dict) or not isinstance(record.get("image"), str):
         raise ValueError("no image")
-    texts = {key: record.get(key) or "" for key in ("error", "model", "model_version")}
+    texts = {key: record.get(key) or "" for key in ("error", "model", *_ADDED)}
     top = record.get("top")
     if not all(isinstance(text, str) for text in texts.values()) or not isinstance(top, list | None):
         raise ValueError("not as eyespot writes it")
     length = None if top is None else len(top)
-    return Entry(record["image"], texts["error"] or None, texts["model"], texts["model_version"], length)
+    version, folder = (texts[key] for key in _ADDED)
+    return Entry(record["image"], texts["error"] or None, texts["model"], version, length, folder)
 
 
 def json_text(record: Record) -> str:

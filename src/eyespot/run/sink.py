@@ -22,7 +22,7 @@ from eyespot.bundle.lock import take
 from eyespot.core.whole import remove_partial, whole
 from eyespot.errors import EyespotError, UsageError
 from eyespot.run.parquet import merge, read_entries, require_pyarrow, unicode_name
-from eyespot.run.pictures import identity
+from eyespot.run.pictures import identity, is_url
 from eyespot.run.records import Csv, DamagedRecord, Entry, JsonLines, Record, TextFormat
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
@@ -60,6 +60,8 @@ class Sink:
         self._name = str(path)  # of what is being read, for messages
         self.results = self.failures = self.unversioned = self.skipped = 0
         self._target = Path(os.path.realpath(path))  # a link stays one when the file is written anew
+        # What relative paths are relative to is noted from here, so that file and images may move together.
+        self._folder = os.path.relpath(os.path.realpath(os.getcwd()), self._target.parent)  # noqa: PTH109
         self._is_parquet = path.suffix.lower() == ".parquet"
         # Parquet cannot be appended to: until the job is finished its new records lie in a journal beside it.
         self._journal = self._target.with_name(f"{self._target.name}.partial.jsonl") if self._is_parquet else None
@@ -102,8 +104,10 @@ class Sink:
                 return  # as the record that is there says
             del self._failed[key]
             self._has_replaced = True
-        if "error" not in record:
-            record = {"image": record["image"], "model": self.model, "model_version": self.version, **record}
+        image = record["image"]
+        folder = {} if is_url(image) or os.path.isabs(image) else {"folder": self._folder}  # noqa: PTH117
+        model = {} if "error" in record else {"model": self.model, "model_version": self.version}
+        record = {"image": image, **folder, **model, **record}
         self._append(self._format.encode(record))
         self._is_temporary = False
 
@@ -179,7 +183,7 @@ class Sink:
 
     def _take_up(self, entry: Entry, done: array[int]) -> None:
         self._check(entry)
-        key = _key(entry.image)
+        key = self._key_of(entry.image, entry.folder)
         self._has_replaced |= self._failed.pop(key, None) is not None
         if entry.error is not None:
             self._failed[key] = entry.error
@@ -226,6 +230,10 @@ class Sink:
                 f"--out {self._name} was begun with --top {entry.top}, not {self.top}; choose another file"
             )
 
+    def _key_of(self, image: str, folder: str) -> int:
+        """The key of a record's image."""
+        return _key(os.path.join(self._target.parent, folder, image) if folder else image)  # noqa: PTH118
+
     def _drop_replaced(self) -> None:
         replaced = self._replaced()
         with whole(self._target) as file:
@@ -239,7 +247,7 @@ class Sink:
         replaced = set()
         for number, (entry, _) in enumerate(self._entries()):
             if entry is not None:
-                key = _key(entry.image)
+                key = self._key_of(entry.image, entry.folder)
                 if key in failures:
                     replaced.add(failures.pop(key))
                 if entry.error is not None:
@@ -247,12 +255,16 @@ class Sink:
         return replaced
 
     def _to_parquet(self) -> None:
-        found = array("Q", (_key(entry.image) for entry, _ in self._entries() if entry is not None))
+        found = array("Q", (self._key_of(e.image, e.folder) for e, _ in self._entries() if e is not None))
         keys = np.unique(np.asarray(found, np.uint64))
         if len(keys):
             replaced = self._replaced()
             records = (json.loads(raw) for number, (_, raw) in enumerate(self._entries()) if number not in replaced)
-            merge(self._target, records, certain=self._certain, is_replaced=lambda image: _contains(keys, _key(image)))
+
+            def is_replaced(image: str, folder: str) -> bool:
+                return _contains(keys, self._key_of(image, folder))
+
+            merge(self._target, records, certain=self._certain, is_replaced=is_replaced)
         self._is_temporary = True
 
 
