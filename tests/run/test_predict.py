@@ -123,7 +123,7 @@ def test_names_that_are_none(tmp_path):
         eyespot.load("efficientnet_lite0.in2k")
     with pytest.raises(BundleError, match=r"card\.json"):
         eyespot.load(tmp_path)
-    with pytest.raises(BundleError):
+    with pytest.raises(UnknownName, match="no card of such a model on the Hugging Face hub"):
         eyespot.load("some/where")
     with pytest.raises(UnknownName):
         eyespot.load("../x" if Path("../x").exists() else "x")
