@@ -253,12 +253,17 @@ def _to_data(file: IO[bytes], info: zipfile.ZipInfo) -> None:
     file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), os.SEEK_CUR)
 
 
+_MAX_NAME, _MAX_DEPTH = 4096, 100  # what file systems hold; every folder of a name is noted
+
+
 def _checked(root: Path, raw: str) -> str | None:
     """A member's name with '/' between folders; None for hidden ones. UsageError for one that leaves the archive."""
     name = raw.replace("\\", "/")
     pieces = name.split("/")
     if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in pieces:
         raise UsageError(f"{root} holds {raw!r}, a name that leads out of the archive; it is not read")
+    if len(name) > _MAX_NAME or len(pieces) > _MAX_DEPTH:
+        raise UsageError(f"{root} holds a name of {len(pieces)} folders, {name[:40]!r}…; it is not read")
     pieces = [piece for piece in pieces if piece not in ("", ".")]
     return None if not pieces or any(is_hidden(piece) for piece in pieces) else "/".join(pieces)
 
