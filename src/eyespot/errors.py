@@ -21,12 +21,20 @@ Every message says what came, what was needed and what to do, in that order.
 import sys
 
 _CPU_TORCH = "pip install torch --index-url https://download.pytorch.org/whl/cpu"  # as PyTorch documents it
+_MOST = 2000  # characters of a message
 
 
 class EyespotError(Exception):
-    """Base of every error that eyespot raises on purpose."""
+    """Base of every error that eyespot raises on purpose.
+
+    Its text is one line of bounded length, whatever strangers' files and servers put into it.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = " ".join(super().__str__().splitlines())
+        return text if len(text) <= _MOST else f"{text[:_MOST]}…"
 
 
 class UsageError(EyespotError):

@@ -1,7 +1,7 @@
 """Fuzzes a reader by coverage: `python tests/fuzz/run.py READER [--seconds N] [--corpus DIR]`; needs atheris.
 
-New inputs that reach new code are kept in DIR for the next run. An input that crashes, runs for ten seconds or takes two
-gigabytes ends the run with exit code 1 or more; its bytes are then in crash-…, timeout-… or oom-… in this folder.
+New inputs that reach new code are kept in DIR for the next run. An input that crashes, runs for ten seconds or takes
+two gigabytes ends the run with an exit code that is not 0; its bytes are then in crash-…, timeout-… or oom-….
 """
 
 import argparse

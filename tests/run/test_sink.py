@@ -455,3 +455,16 @@ def test_parquet_that_has_no_room_keeps_its_journal(tmp_path, monkeypatch):
     assert images(path) == ["a.jpg"]
     assert run(path, ["b.jpg"]) == 0
     assert images(path) == ["a.jpg", "b.jpg"]
+
+
+def test_a_spreadsheet_computes_nothing_when_asked_to_hold_text(tmp_path):
+    names = ["=1+2.jpg", "+a.jpg", "-b.jpg", "@c.jpg", "'=d.jpg", "'e.jpg", "\tf.jpg", "g.jpg"]
+    path = tmp_path / "o.csv"
+    assert run(path, names, escape_formulas=True) == len(names)
+    cells = images(path)
+    assert cells == ["'=1+2.jpg", "'+a.jpg", "'-b.jpg", "'@c.jpg", "''=d.jpg", "''e.jpg", "'\tf.jpg", "g.jpg"]
+    assert run(path, names, escape_formulas=True) == 0  # it knows them again
+    run(tmp_path / "plain.csv", names)
+    assert images(tmp_path / "plain.csv") == names
+    with pytest.raises(UsageError, match="--escape-formulas is for spreadsheets"):
+        run(tmp_path / "o.jsonl", names, escape_formulas=True)

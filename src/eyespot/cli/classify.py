@@ -33,6 +33,9 @@ _NOT_CERTAIN = "  not certain"
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per picture, on a terminal too.")
 @click.option("--recursive", "-r", is_flag=True, help="Folders inside folders too.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Write to this .jsonl, .csv or .parquet; goes on.")
+@click.option(
+    "--escape-formulas", is_flag=True, help="An apostrophe before CSV cells that a spreadsheet would compute."
+)
 @click.option("--runtime", default="onnxruntime", show_default=True, type=RUNTIME)
 @click.option("--workers", type=click.IntRange(1), help="Pictures at the same time.  [default: one per core]")
 def command(
@@ -43,6 +46,7 @@ def command(
     as_json: bool,
     recursive: bool,
     out: Path | None,
+    escape_formulas: bool,
     runtime: str,
     workers: int | None,
 ) -> int:
@@ -65,7 +69,12 @@ def command(
     _say_what_it_knows(opened, asked=model)
     top = min(top, len(opened.bundle.labels))
     if out is not None:
-        return _to_file(opened, pictures, recursive=recursive, out=out, top=top, workers=workers)
+        if "-" in pictures:
+            raise UsageError("--out needs pictures that can be found again; - is read only once")
+        sink = _open_sink(opened, out, top=top, escape_formulas=escape_formulas)
+        return _to_file(opened, pictures, sink, recursive=recursive, workers=workers)
+    if escape_formulas:
+        raise UsageError("--escape-formulas needs --out with a .csv")
     if as_json or not sys.stdout.isatty():
         return _to_pipe(opened, pictures, recursive=recursive, top=top, workers=workers)
     return _to_terminal(opened, pictures, recursive=recursive, top=top, workers=workers)
@@ -111,17 +120,21 @@ def _to_terminal(model: Model, pictures: tuple[str, ...], *, recursive: bool, to
     return _list_failures(listed, failed)
 
 
-def _to_file(
-    model: Model, pictures: tuple[str, ...], *, recursive: bool, out: Path, top: int, workers: int | None
-) -> int:
+def _open_sink(model: Model, out: Path, *, top: int, escape_formulas: bool) -> Sink:
     from eyespot.run.sink import Sink
 
-    if "-" in pictures:
-        raise UsageError("--out needs pictures that can be found again; - is read only once")
-    bundle, passed = model.bundle, _PassedOver(out)
+    bundle = model.bundle
     version = bundle.version if model.runtime == "onnxruntime" else f"{bundle.version}+{model.runtime}"
     certain = bundle.card.threshold is not None
-    with Sink(out, model=bundle.card.name, version=version, top=top, certain=certain) as sink:
+    return Sink(
+        out, model=bundle.card.name, version=version, top=top, certain=certain, escape_formulas=escape_formulas
+    )  # fmt: skip
+
+
+def _to_file(model: Model, pictures: tuple[str, ...], sink: Sink, *, recursive: bool, workers: int | None) -> int:
+    out, top = sink.path, sink.top
+    passed = _PassedOver(out)
+    with sink:
         _say_what_is_there(sink)
         listed: list[tuple[str, str]] = []
         count = failed = 0

@@ -78,13 +78,18 @@ class JsonLines:
             yield entry, line if is_whole else line + b"\n"
 
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")  # an apostrophe too, so that reading gives what was written
+
+
 class Csv:
     """A row per record under a header; the best labels side by side.
 
     A file that an earlier eyespot began, whose header has not all of these columns, is continued with its own.
+    escape_formulas: cells that a spreadsheet would compute get an apostrophe before them, which ``read`` takes away.
     """
 
-    def __init__(self, top: int, *, certain: bool) -> None:
+    def __init__(self, top: int, *, certain: bool, escape_formulas: bool = False) -> None:
+        self._escape = escape_formulas
         ranks = [f"{name}_{rank}" for rank in range(1, top + 1) for name in ("label", "probability", "id", "index")]
         self._top = top
         self._columns = [
@@ -104,7 +109,10 @@ class Csv:
             values["certain"] = json.dumps(record["certain"])
         for rank, prediction in enumerate(record.get("top", ()), 1):
             values |= {f"{key}_{rank}": value for key, value in prediction.items()}
-        return _csv_line([values.get(column, "") for column in self._columns])
+        cells = [values.get(column, "") for column in self._columns]
+        if self._escape:
+            cells = [f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in cells]
+        return _csv_line(cells)
 
     def read(self, file: IO[bytes]) -> Iterator[tuple[Entry | None, bytes]]:
         lines: list[bytes] = []  # of the row that is being read
@@ -148,6 +156,8 @@ class Csv:
     def _entry(self, row: list[str], line: int) -> Entry:
         if len(row) != len(self._columns):
             raise DamagedRecord(line)
+        if self._escape:
+            row = [cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell for cell in row]
         values = dict(zip(self._columns, row, strict=True))
         version, folder = (values.get(column, "") for column in _ADDED)
         return Entry(values["image"], values["error"] or None, values["model"], version, self._top, folder)

@@ -36,7 +36,16 @@ class Sink:
     version of the model they are of, since an earlier eyespot wrote them. skipped: images that ``left`` left out.
     """
 
-    def __init__(self, path: Path, *, model: str, version: str, top: int, certain: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        model: str,
+        version: str,
+        top: int,
+        certain: bool = False,
+        escape_formulas: bool = False,
+    ) -> None:
         """Opens or begins a file.
 
         Args:
@@ -45,6 +54,7 @@ class Sink:
             version: what tells the model from another of that name (``Bundle.version``), and the runtime if it matters.
             top: labels per image.
             certain: whether records say if their answer is certain, since the model's card has a threshold.
+            escape_formulas: whether CSV cells that a spreadsheet would compute get an apostrophe before them.
 
         Raises:
             UsageError: the place cannot be written, holds something else, results of another model or of other
@@ -65,7 +75,10 @@ class Sink:
         self._is_parquet = path.suffix.lower() == ".parquet"
         # Parquet cannot be appended to: until the job is finished its new records lie in a journal beside it.
         self._journal = self._target.with_name(f"{self._target.name}.partial.jsonl") if self._is_parquet else None
-        self._format: TextFormat = Csv(top, certain=certain) if path.suffix.lower() == ".csv" else JsonLines()
+        is_csv = path.suffix.lower() == ".csv"
+        if escape_formulas and not is_csv:
+            raise UsageError(f"--escape-formulas is for spreadsheets, --out {path} is none; leave it out")
+        self._format: TextFormat = Csv(top, certain=certain, escape_formulas=escape_formulas) if is_csv else JsonLines()
         self._failed: dict[int, str] = {}  # the errors of earlier runs, by image
         self._done = np.empty(0, np.uint64)  # sorted
         self._has_replaced = False

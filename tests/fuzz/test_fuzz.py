@@ -1,0 +1,34 @@
+"""The readers of strangers' files under a fuzzer that follows coverage, from the small corpus in the tree."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import readers
+
+HERE = Path(__file__).parent
+CORPUS = sorted(path for path in (HERE / "corpus").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda p: f"{p.parent.name}-{p.name}")
+def test_the_corpus_ends_well(path):
+    if path.parent.name == "h5":
+        pytest.importorskip("h5py")
+    readers.one(path.parent.name, path.read_bytes())
+
+
+def test_every_reader_has_a_corpus():
+    assert {path.name for path in (HERE / "corpus").iterdir()} == readers.READERS.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", readers.READERS)
+def test_the_fuzzer_finds_nothing(reader, tmp_path):
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("needs atheris (the extra `fuzz`), which exists for Linux and macOS and some versions of Python")
+    command = [sys.executable, HERE / "run.py", reader, "--seconds", "20", "--corpus", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300)
+    found = [p.read_bytes()[:300] for kind in ("crash", "timeout", "oom") for p in tmp_path.glob(f"{kind}-*")]
+    assert (done.returncode, found) == (0, []), done.stderr[-2000:]
