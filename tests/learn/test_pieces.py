@@ -306,3 +306,29 @@ def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
     with pytest.raises(TrainingError, match="no longer a number"):
         checkpoint.save(tmp_path, network, network, optimizer, checkpoint.State())
     assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_what_is_doubtful_about_labels_is_said_when_training_begins(tmp_path):
+    from types import SimpleNamespace
+
+    from collections_made import fill, picture
+    from eyespot.data.source import open_source
+    from eyespot.learn.events import Watch
+    from eyespot.learn.material import parts_of
+
+    class Heard(Watch):
+        def __init__(self):
+            self.notes = []
+
+        def note(self, text):
+            self.notes.append(text)
+
+    files = {"train/cat/1.png": picture(1), "train/cat|dog/2.png": picture(2), "test/owl/3.png": picture(3)}
+    run = SimpleNamespace(
+        path=tmp_path, facts=SimpleNamespace(threads=1), recipe=SimpleNamespace(validation=0.2, seed=0)
+    )
+    heard = Heard()
+    parts_of(run, open_source(fill(tmp_path / "x", files)), heard)
+    assert heard.notes[0].startswith("The label 'cat|dog' looks like several labels in one")
+    assert "nothing to learn 'owl' from: no pictures in train" in heard.notes
+    assert "val is empty: too few pictures to take any from training" in heard.notes

@@ -70,8 +70,7 @@ class Sink:
         self._name = str(path)  # of what is being read, for messages
         self.results = self.failures = self.unversioned = self.skipped = 0
         self._target = Path(os.path.realpath(path))  # a link stays one when the file is written anew
-        # What relative paths are relative to is noted from here, so that file and images may move together.
-        self._folder = os.path.relpath(os.path.realpath(os.getcwd()), self._target.parent)  # noqa: PTH109
+        self._folder = _seen_from(self._target.parent)
         self._is_parquet = path.suffix.lower() == ".parquet"
         # Parquet cannot be appended to: until the job is finished its new records lie in a journal beside it.
         self._journal = self._target.with_name(f"{self._target.name}.partial.jsonl") if self._is_parquet else None
@@ -290,6 +289,15 @@ class SinkError(EyespotError):
             f"{path} cannot be written: {cause}; the results written so far are kept: fix the problem and run the "
             "command again"
         )
+
+
+def _seen_from(folder: Path) -> str:
+    """What relative paths are relative to, seen from the output's folder, so that both may move."""
+    here = os.path.realpath(os.getcwd())  # noqa: PTH109
+    try:
+        return os.path.relpath(here, folder)
+    except ValueError:  # on another drive of Windows
+        return here
 
 
 def _contains(keys: NDArray[np.uint64], key: int) -> bool:
