@@ -212,6 +212,7 @@ def _write(
                 f"{card.parent or 'that it was made of'}, or choose another format"
             )
         written = quantized_writer(bundle.quantized(), preprocess=card.preprocess, metadata=metadata)
+        notes += format.int8_notes if card.precision == "int8" else ()
         return format.files_of(written), card.precision, notes
     if card.precision != "float32":
         notes += (f"the bundle stores its weights as {card.precision}; here they are float32",)

@@ -97,10 +97,10 @@ class Format:
     float32, int8: None where the format has no such thing, or (``from_tower``) where its writers live in the torch
     tower and are handed over by the verb. open: None where it cannot run on this kind of machine; ``unproven`` then
     says why, and ``check`` what of the written file is not the bundle's. inside: None where the runtime shows no
-    tensors but the outputs. example: its text in ``examples/`` and the name that it gets in the folder. extra, module:
-    what brings the runtime, and the module that shows it is there. facts: what else the report says of the written
-    folder. stores: the precisions, of those that only store weights in fewer bits, that ``int8`` writes too; the others
-    are written in float32.
+    tensors but the outputs. example: its text in ``examples/`` and the name that it gets in the folder. extra,
+    module: what brings the runtime, and the module that shows it is there. facts: what else the report says of the
+    written folder. int8_notes: what a person must know of it in int8 beside ``notes``. stores: the precisions, of
+    those that only store weights in fewer bits, that ``int8`` writes too; the others are written in float32.
     """
 
     name: str
@@ -120,6 +120,7 @@ class Format:
     stores: tuple[str, ...] = ()
     facts: Callable[[Path], Mapping[str, object]] | None = None
     notes: tuple[str, ...] = ()
+    int8_notes: tuple[str, ...] = ()
 
     def needs(self) -> None:
         """MissingExtra when what the format needs is not installed."""
@@ -259,7 +260,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "onnx", "ONNX Runtime", "model.onnx", to_onnx, quantized_to_onnx, _open_onnx, ("onnx.txt", "example.py"),
         inside=_inside_onnx, stores=_STORED,
-        notes=("in 8 bits on x86 without VNNI a session needs session.x64quantprecision=1, as example.py sets it",),
+        int8_notes=("on x86 without VNNI a session needs session.x64quantprecision=1, as example.py sets it",),
     ),
     Format(
         "openvino", "OpenVINO", "model.xml", _to_openvino, _quantized_to_openvino, _open_openvino,
@@ -267,8 +268,8 @@ FORMATS: tuple[Format, ...] = (
         budgets=(FLOAT32, _OPENVINO_INT8),
         notes=(
             "model.xml and model.bin were made by OpenVINO's own converter from eyespot's ONNX file",
-            "in 8 bits on x86 it needs a processor with VNNI: without, OpenVINO's sums of products overflow",
         ),
+        int8_notes=("on x86 it needs a processor with VNNI: without, OpenVINO's sums of products overflow",),
     ),
     Format(
         "ncnn", "ncnn", "model.param", to_ncnn, quantized_to_ncnn, _open_ncnn, ("ncnn.txt", "example.py"),
