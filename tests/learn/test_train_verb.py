@@ -203,5 +203,6 @@ def test_two_processes_train_together(place, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert [event["event"] for event in events] == ["start", "probe", "speed", "epoch", "epoch", "done"]
-    assert events[-2]["loss"] < 2
+    kinds = ["start", "probe", "speed", "warm_start", "epoch", "epoch", *["blend"] * 3, "done"]
+    assert [event["event"] for event in events] == kinds
+    assert events[5]["loss"] < 2

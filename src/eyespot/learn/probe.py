@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ Ints = NDArray[np.int64]
 _SMALL = 1 << 28  # pictures × features × classes up to which one thread is as fast as many that wait for one another
 _ENOUGH = 100  # held images from which on they choose the decay themselves
 _SEEN = 100  # images that folds are to have judged by, some of them several times where there are fewer
+_FOLD_STEPS = 25  # of L-BFGS for each fit of a fold: decays are told apart long before the last digit
 _LEAST = 1e-12  # of a squared spread
 _OPEN = 3.0  # how far, in spans of its outputs, a classifier with a ReLU behind it is lifted above zero
 
@@ -92,6 +93,7 @@ def in_folds(
     """(decay, loss, top-1) of every decay on images that were not fitted to, over repeated stratified folds."""
     features, targets = train
     decays = recipe.probe.decays
+    recipe = replace(recipe, probe=replace(recipe.probe, steps=min(recipe.probe.steps, _FOLD_STEPS)))
     repeats = max(1, round(_SEEN / len(targets)))
     sums = np.zeros((len(set(decays)), 2))
     for repeat in range(repeats):
