@@ -244,13 +244,14 @@ def test_what_is_better_of_many_images_has_the_lesser_loss_and_no_lower_top1():
 
 
 def test_few_images_keep_the_later_epoch_unless_it_is_worse_by_a_standard_error():
-    """Differences 0.4, 0, 0, 0: their mean is 0.1, and so is its standard error, 0.2 / √4."""
+    """Differences 0.4, 0, 0, 0: their mean is 0.1, their deviation √0.03 = 0.1732, the standard error that over √3."""
     better = import_module("eyespot.learn.validation").is_better
     best = [0.2] * 4
     assert better([0.59, 0.2, 0.2, 0.2], best, top1=0.5, floor=0.9, epoch=True)
     assert not better([0.6, 0.21, 0.2, 0.2], best, top1=0.5, floor=0.9, epoch=True)
-    assert not better([0.59, 0.2, 0.2, 0.2], best, top1=0.9, floor=0.9, epoch=False)  # no epoch: must be better
-    assert better([0.1, 0.2, 0.2, 0.2], best, top1=0.9, floor=0.9, epoch=False)
+    assert not better([0.59, 0.2, 0.2, 0.2], best, top1=1, floor=0, epoch=False)  # no epoch: must be better by as much
+    assert not better([0.02, 0.2, 0.2, 0.21], best, top1=1, floor=0, epoch=False)
+    assert better([0.1, 0.1, 0.1, 0.11], best, top1=1, floor=0, epoch=False)
     assert better([0.1], [0.2], top1=1.0, floor=1.0, epoch=True)
 
 

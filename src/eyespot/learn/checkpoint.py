@@ -27,8 +27,8 @@ FORMAT = 1
 class State:
     """Where a run is. epoch and step: the next ones; taken: steps in all; loss: this epoch's, summed over its steps.
 
-    best_losses: of the validation images, by the weights with the least mean of them; floor: the top-1 that better
-    weights may not fall below, that of those which the run began with; least_loss, stale: the least validation loss of
+    best_losses: of the validation images, by the best weights; first_losses, floor: by those that the run began with,
+    and their top-1, which better ones may not fall below; least_loss, stale: the least validation loss of
     an epoch and the epochs since then. start_loss: of the classifier that training began with. stopped: why the run
     ended before its last epoch, "" when it did not.
     """
@@ -38,6 +38,7 @@ class State:
     taken: int = 0
     loss: float = 0.0
     best_losses: list[float] = field(default_factory=list)
+    first_losses: list[float] = field(default_factory=list)
     floor: float = -1.0
     start_loss: float = math.inf
     stopped: str = ""

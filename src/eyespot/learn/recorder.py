@@ -102,11 +102,14 @@ class Recorder:
         return val_loss, first / count if count else None, bool(chosen)
 
     def _is_better(self, state: State, verdict: Verdict, *, epoch: bool) -> bool:
-        """Whether these weights are the best so far; notes their losses where those are the least."""
-        losses, best = verdict.losses.tolist(), state.best_losses
-        if not best or sum(losses) < sum(best):
+        """Whether these weights are the best so far; notes their losses then."""
+        few = verdict.count < ENOUGH
+        other = state.first_losses if few and epoch else state.best_losses
+        losses, top1 = verdict.losses.tolist(), verdict.top1 or 0.0
+        better = not other or is_better(losses, other, top1=top1, floor=state.floor, epoch=epoch)
+        if better:
             state.best_losses = losses
-        return not best or is_better(losses, best, top1=verdict.top1 or 0.0, floor=state.floor, epoch=epoch)
+        return better
 
 
 def why_hopeless(loss: float, first: float, *, classes: int, progress: float) -> str:

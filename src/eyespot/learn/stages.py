@@ -142,7 +142,8 @@ def train_all(bench: Bench, weights: Weights, verdict: Verdict | None, saved: di
     )
     if saved is None:
         if verdict is not None and verdict.count:
-            state.floor, state.best_losses = verdict.first / verdict.count, verdict.losses.tolist()
+            state.floor, state.first_losses = verdict.first / verdict.count, verdict.losses.tolist()
+            state.best_losses = state.first_losses
         if math.isfinite(loss):
             recorder.first(state, loss)
         recorder.save(state)

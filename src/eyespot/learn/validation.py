@@ -82,21 +82,22 @@ def _losses(probabilities: NDArray[np.float32], targets: NDArray[np.int64]) -> N
 
 
 def is_better(losses: Sequence[float], best: Sequence[float], *, top1: float, floor: float, epoch: bool) -> bool:
-    """Whether weights that were just validated replace the best ones so far.
+    """Whether weights that were just validated replace others.
 
-    losses, best: of each image, the new ones and those with the least mean so far, each at the temperature that fits:
-    they tell more than top-1, for every image counts by how sure the network is of it. floor: the top-1 of the weights
-    that the run began with, below which no loss makes up for it.
+    losses, best: of each image, of the new weights and of the others, each at the temperature that fits: they tell more
+    than top-1, for every image counts by how sure the network is of it. floor: the top-1 of the weights that the run
+    began with, below which no loss makes up for it.
 
     Fewer than 100 images cannot tell one epoch from the next, and the best of many by chance is no better than the
-    last. There the weights after an ``epoch``, which have learned longer, are taken unless they are worse by more than
-    the standard error of the difference.
+    last. There the weights after an ``epoch`` are taken unless they are worse than the ``best``, which is then the
+    beginning, by more than the standard error of the difference; others must be better by as much.
     """
     difference = np.subtract(losses, best)
     mean = float(difference.mean())
-    if len(difference) < ENOUGH and epoch:
-        return mean <= float(difference.std()) / math.sqrt(max(len(difference) - 1, 1))
-    return top1 >= floor and mean < 0
+    if len(difference) >= ENOUGH:
+        return top1 >= floor and mean < 0
+    error = float(difference.std()) / math.sqrt(max(len(difference) - 1, 1))
+    return mean <= error if epoch else mean < -error
 
 
 @dataclass(frozen=True)
