@@ -2,6 +2,7 @@
 
 import json
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,18 @@ def test_numpy_s_archives(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"\x93NUMPY", b"\x93NUMPX"))
     with pytest.raises(WeightsError, match=r"is damaged or no \.npz"):
         read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "header", [b"{'descr': '<f4', 'shape': (\x11", b"[" * 200, b"{'descr': [], 'shape': ()}", b"\xff" * 9]
+)
+def test_headers_of_numpy_that_are_none(tmp_path, header):
+    array = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + bytes(64)
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+        archive.writestr("a.npy", array)
+    with pytest.raises(WeightsError, match=r"w\.npz is damaged or no \.npz") as caught:
+        read_checkpoint(tmp_path / "w.npz")
+    assert "\n" not in str(caught.value)
 
 
 def test_what_cannot_be_opened(tmp_path):

@@ -89,9 +89,9 @@ def fit(
         architecture, scheme = card.architecture, scheme or card.scheme
         drawn |= card.arguments
     else:
-        found, tensors = _identified(checkpoint, architecture, scheme, say)
-        architecture, scheme = found.architecture, found.scheme
-        drawn |= found.arguments
+        known, tensors = _identified(checkpoint, architecture, scheme, say)
+        architecture, scheme = known.architecture, known.scheme
+        drawn |= known.arguments
     drawn |= arguments
     graph = draw(architecture, drawn)
     prefixed = {f"{checkpoint.prefix}{name}": tensor for name, tensor in tensors.items()}

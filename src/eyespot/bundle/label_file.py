@@ -38,17 +38,17 @@ def read_labels(path: Path, *, background: bool = False) -> Labels:
     text = _text(path)
     if text.lstrip()[:1] in ("{", "["):
         try:
-            found = class_names(json.loads(text))
+            classes = class_names(json.loads(text))
         except (ValueError, RecursionError) as error:
             raise UsageError(f"--labels {path} is not valid JSON ({str(error)[:100]})") from None
-        if found is None:
+        if classes is None:
             raise UsageError(
                 f"--labels {path} does not name the classes 0, 1, …; expected a list of names, or an object of "
                 "index and name in either direction"
             )
     else:
-        found = _of_lines(path, [line.strip() for line in text.splitlines() if line.strip()])
-    return Labels(found.names, found.ids, path.name, background)
+        classes = _of_lines(path, [line.strip() for line in text.splitlines() if line.strip()])
+    return Labels(classes.names, classes.ids, path.name, background)
 
 
 def _text(path: Path) -> str:

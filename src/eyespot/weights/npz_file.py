@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,7 +13,10 @@ from numpy.lib import format as npy
 from eyespot.errors import UnsafeFile, WeightsError
 from eyespot.weights.arrays import ELEMENT_TYPES, Array, Budget, shown, widen
 
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, NotImplementedError, RuntimeError, zlib.error, zipfile.BadZipFile)
+_DAMAGED = (
+    OSError, EOFError, ValueError, LookupError, TypeError, NotImplementedError, RuntimeError, MemoryError, SyntaxError,
+    struct.error, tokenize.TokenError, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def is_npz(path: Path) -> bool:

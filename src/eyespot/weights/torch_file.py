@@ -214,8 +214,8 @@ class _Unfolder:
 
 
 def _gather(file: str, objects: object, kind: str, unfold: _Unfolder) -> TorchTensors:
-    found = find_state_dict(file, objects)
-    scalars = frozenset(name for name, tensor in found.tensors.items() if not tensor.shape)
-    described, prefix = unwrap(found.tensors, scalars=scalars)
+    state = find_state_dict(file, objects)
+    scalars = frozenset(name for name, tensor in state.tensors.items() if not tensor.shape)
+    described, prefix = unwrap(state.tensors, scalars=scalars)
     tensors = {name: unfold(name, tensor) for name, tensor in described.items()}
-    return TorchTensors(tensors, kind, found.under, prefix, found.beside, found.architecture, found.classes)
+    return TorchTensors(tensors, kind, state.under, prefix, state.beside, state.architecture, state.classes)
