@@ -54,9 +54,11 @@ def parts_of(run: Run, source: Source, watch: Watch) -> Parts:
     if place.is_file():
         try:
             names: dict[str, list[str]] = json.loads(place.read_text(encoding="utf-8"))["parts"]
+            if not {TRAIN, VALIDATION} <= names.keys():
+                raise ValueError(f"it has no part {TRAIN} or {VALIDATION}")
             return {part: tuple(by_name[name] for name in found) for part, found in names.items()}
-        except (ValueError, KeyError, TypeError) as error:
-            raise TrainingError(f"{place} does not fit the pictures ({error}); begin a new run") from None
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise TrainingError(f"{place} does not fit the pictures ({str(error)[:100]!r}); begin a new run") from None
     watch.stage("looking for duplicates", len(source.samples))
     looks = look_at(source, workers=run.facts.threads, step=watch.step)
     same = find(source, looks).together

@@ -30,6 +30,8 @@ from eyespot.data.split import TRAIN, VALIDATION
 from eyespot.errors import UsageError
 
 FORMAT = 1
+_MOST_THREADS = 4096
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)  # of what lies in a run's files
 FEATURES = "features.npz"  # in the cache
 RECIPE, FACTS, SPLIT, EVENTS, LAST, BEST = "recipe.toml", "run.json", "split.json", "events.jsonl", "last.pt", "best"
 
@@ -49,6 +51,13 @@ class Facts:
     device: str
     eyespot: str
     torch: str
+
+    def __post_init__(self) -> None:
+        texts = (self.data, self.digest, self.origin, self.device, self.eyespot, self.torch)
+        if not all(isinstance(text, str) for text in texts) or self.device not in ("cpu", "cuda"):
+            raise ValueError("what a run stands on is text, its device cpu or cuda")
+        if type(self.threads) is not int or not 1 <= self.threads <= _MOST_THREADS:
+            raise ValueError(f"{str(self.threads)[:20]} threads")
 
 
 @dataclass(frozen=True)
@@ -75,22 +84,30 @@ class Run:
         """Digests of the images of its split; None before it is split."""
         try:
             split = json.loads((self.path / SPLIT).read_text(encoding="utf-8"))
+            files = {name: bytes.fromhex(text) for name, text in split.get("files", {}).items()}
+            train, validation = (
+                frozenset(files[name] for name in split["parts"].get(part, ()) if name in files)
+                for part in (TRAIN, VALIDATION)
+            )
         except FileNotFoundError:
             return None
-        files = {name: bytes.fromhex(text) for name, text in split.get("files", {}).items()}
-        train, validation = (
-            frozenset(files[name] for name in split["parts"].get(part, ()) if name in files)
-            for part in (TRAIN, VALIDATION)
-        )
+        except _DAMAGED as error:
+            raise UsageError(f"{self.path / SPLIT} is damaged: {str(error)[:100]!r}; begin a new run") from None
         return TrainingImages(train) | TrainingImages(validation=validation)
 
     def events(self) -> list[dict[str, Any]]:
         """What happened so far; a half-written last line is left out."""
         try:
             text = (self.path / EVENTS).read_text(encoding="utf-8")
+            events = [json.loads(line) for line in text.split("\n")[:-1]]
+            if all(isinstance(event["event"], str) for event in events):
+                return events
+            reason = "an event has no name"
         except OSError:
             return []
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        except _DAMAGED as error:
+            reason = str(error)[:100]
+        raise UsageError(f"{self.path / EVENTS} is damaged: {reason!r}; begin a new run")
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -157,8 +174,8 @@ def open_run(path: str | Path) -> Run:
         raise UsageError(
             f"{path} is not a run: {error.filename} cannot be read ({error.strerror}); begin one with `eyespot train`"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path / FACTS} is damaged: {error}; begin a new run") from None
+    except _DAMAGED as error:
+        raise UsageError(f"{path / FACTS} is damaged: {str(error)[:100]!r}; begin a new run") from None
 
 
 def change(run: Run, settings: tuple[str, ...]) -> Run:

@@ -20,6 +20,7 @@ from eyespot.core import ops
 from eyespot.core.graph import Graph
 from eyespot.data.source import Source
 from eyespot.data.split import Parts
+from eyespot.errors import TrainingError
 from eyespot.image.prepare import prepare
 from eyespot.learn import checkpoint
 from eyespot.learn.batches import Batches, to_inputs
@@ -272,7 +273,10 @@ def _settings(bench: Bench, network: Network, batches: Batches) -> Settings:
         write_json(place, settings.to_json())
         bench.events.add("speed", settings=settings.name)
     bench.ranks.wait()
-    return Settings.from_json(json.loads(place.read_text(encoding="utf-8")))
+    try:
+        return Settings.from_json(json.loads(place.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError):
+        raise TrainingError(f"{place} is damaged; remove it, and the speed is measured again") from None
 
 
 def _laid_out(settings: Settings, network: Network) -> Network:
