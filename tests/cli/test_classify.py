@@ -143,7 +143,7 @@ def test_wrong_usage_is_one_line_and_two(args, message):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["EMPTY"], "no pictures"),
+        (["EMPTY"], "no images in"),
         (["PICTURES", "--out", "o.txt"], "must end in"),
         (["PICTURES", "--out", "no/o.csv"], "does not exist"),
         (["-", "--out", "o.csv"], "only once"),
@@ -312,10 +312,14 @@ def test_a_retrained_model_of_the_same_name_is_refused(tiny, pictures, tmp_path)
 
 def test_nothing_to_do_leaves_nothing_and_is_said(tiny, pictures, tmp_path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no image")
     for suffix in ("jsonl", "csv", "parquet"):
         done = eyespot("classify", tmp_path / "empty", "-m", tiny.path, "--out", tmp_path / f"o.{suffix}")
         assert (done.returncode, [p.name for p in tmp_path.iterdir()]) == (2, ["empty"])
-        assert b"there are no pictures" in done.stderr
+        assert b"there are no images in" in done.stderr
+        assert b"(1 file passed over, no images by their names or first bytes: notes.txt)" in done.stderr
+    code, text = terminal("classify", tmp_path / "empty", "-m", tiny.path)
+    assert (code, "1 file passed over" in text) == (2, True)
     out = tmp_path / "o.csv"
     assert eyespot("classify", pictures / "00001.jpg", "-m", tiny.path, "--out", out).returncode == 0
     done = eyespot("classify", pictures / "00002.jpg", "-m", tiny.path, "--out", out)

@@ -93,15 +93,13 @@ def _to_pipe(model: Model, pictures: tuple[str, ...], *, recursive: bool, top: i
             progress.above(json_text(record))
             progress.step()
     if not count:
-        raise UsageError(_nothing(pictures, recursive=recursive))
+        raise UsageError(_nothing(pictures, passed, recursive=recursive))
     passed.tell()
     return min(failed, 1)
 
 
 def _to_terminal(model: Model, pictures: tuple[str, ...], *, recursive: bool, top: int, workers: int | None) -> int:
     total = _count(pictures, recursive=recursive)
-    if not total:
-        raise UsageError(_nothing(pictures, recursive=recursive))
     passed = _PassedOver()
     listed: list[tuple[str, str]] = []
     failed = 0
@@ -114,6 +112,8 @@ def _to_terminal(model: Model, pictures: tuple[str, ...], *, recursive: bool, to
             else:
                 progress.above(_block(record) if total <= 10 else _row(record))
             progress.step()
+    if not total:
+        raise UsageError(_nothing(pictures, passed, recursive=recursive))
     if total > 10:
         click.echo(progress.summary(), err=True)
     passed.tell()
@@ -149,7 +149,7 @@ def _to_file(model: Model, pictures: tuple[str, ...], sink: Sink, *, recursive: 
                     listed += [(record["image"], record["error"])] if failed <= _LISTED else []
                 progress.step()
         if not count and not sink.skipped:
-            raise UsageError(_nothing(pictures, recursive=recursive))
+            raise UsageError(_nothing(pictures, passed, recursive=recursive))
     click.echo(f"{progress.summary()} → {out}", err=True)
     if sink.results and not sink.skipped:
         click.echo(f"none of the {sink.results:,} results that {out} held is of these images", err=True)
@@ -188,12 +188,19 @@ class _PassedOver:
             self._count += 1
             self._files += [os.path.basename(path)] if self._count <= 3 else []  # noqa: PTH119
 
+    @property
+    def files(self) -> str:
+        """How many files, and the first few; '' for none."""
+        if not self._count:
+            return ""
+        names = ", ".join(self._files) + (", …" if self._count > len(self._files) else "")
+        files = f"{self._count:,} file{'s' * (self._count != 1)} passed over"
+        return f"{files}, no images by their names or first bytes: {names}"
+
     def tell(self) -> None:
         """A line about files, and one about folders."""
-        if self._count:
-            names = ", ".join(self._files) + (", …" if self._count > len(self._files) else "")
-            files = f"{self._count:,} file{'s' * (self._count != 1)} passed over"
-            click.echo(f"{files}, no images by their names or first bytes: {names}", err=True)
+        if self.files:
+            click.echo(self.files, err=True)
         if self._folders:
             folders = f"{self._folders:,} folder{'s' * (self._folders != 1)}"
             click.echo(
@@ -231,9 +238,9 @@ def _count(pictures: tuple[str, ...], *, recursive: bool) -> int:
     return sum(1 for _ in _inputs(pictures, recursive=recursive))
 
 
-def _nothing(pictures: tuple[str, ...], *, recursive: bool) -> str:
+def _nothing(pictures: tuple[str, ...], passed: _PassedOver, *, recursive: bool) -> str:
     hint = "" if recursive else "; pass --recursive to look into the folders inside"
-    return f"there are no pictures in {', '.join(pictures)}{hint}"
+    return f"there are no images in {', '.join(pictures)}{f' ({passed.files})' if passed.files else ''}{hint}"
 
 
 def _say_what_it_knows(model: Model, *, asked: str | None) -> None:
