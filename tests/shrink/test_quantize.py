@@ -15,6 +15,7 @@ from eyespot.bundle.training_images import TrainingImages, digest
 from eyespot.core.timing import Ratio
 from eyespot.errors import UsageError
 from eyespot.lower.int8.quantized import Quantized
+from eyespot.lower.int8.run import run_quantized
 from eyespot.run.pictures import read_bytes
 from eyespot.run.predict import load
 from eyespot.run.verify import verify
@@ -130,6 +131,17 @@ def test_a_fine_tune_is_the_last_step_and_judged_on_pictures_that_it_did_not_see
     assert ladder.steps[-1].kept
     assert ladder.steps[-1].divergence < min(step.divergence for step in ladder.steps[:-1])
     assert ladder.found is ladder.steps[-1].found
+
+
+def test_what_the_processor_gets_wrong_is_not_written(bundle, labelled, tmp_path, monkeypatch):
+    def elsewhere(network, x):
+        return {name: value[:, ::-1] for name, value in run_quantized(network, x).items()}
+
+    monkeypatch.setattr(verb, "run_quantized", elsewhere)
+    report = quantize(bundle, labelled, tmp_path / "out", wish=Wish(limits=ANYTHING, calibrate=20, slower=True))
+    assert report.bundle is None
+    assert "not what its integers mean" in report.why
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_bundle_in_8_bits_verifies_and_serves(bundle, labelled, tmp_path):

@@ -15,15 +15,18 @@ from eyespot.accuracy.dataset import Example
 from eyespot.accuracy.interval import Interval, wilson
 from eyespot.accuracy.overlap import TRAINED, known_images
 from eyespot.accuracy.paired import Paired, paired
+from eyespot.bundle.build import normalise
 from eyespot.bundle.build_quantized import PRECISIONS, build_quantized
-from eyespot.bundle.store import Bundle, check_free
+from eyespot.bundle.store import Bundle, Goldens, check_free
 from eyespot.core.card import Metric
 from eyespot.errors import PictureError, UsageError
 from eyespot.image.prepare import decode_and_prepare
 from eyespot.lower.int8.fit import store
 from eyespot.lower.int8.plan import Ready, make_ready
 from eyespot.lower.int8.quantized import Quantized
+from eyespot.lower.int8.run import run_quantized
 from eyespot.lower.int8.to_onnx import quantized_to_onnx
+from eyespot.run.answers import check_logits
 from eyespot.run.pictures import read_bytes
 from eyespot.run.probe import Probe
 from eyespot.shrink.ladder import (
@@ -43,6 +46,7 @@ from eyespot.shrink.slow_layers import leave_slow
 from eyespot.shrink.timing import Timed, time_both
 
 _LIMITS = Limits()
+_COMPARED_ON = 2  # images on which the answers are compared with the integers' meaning before they are written
 _NOISE_ON = 8  # pictures on which the layers' noise is measured
 
 
@@ -169,7 +173,7 @@ def quantize(
     say("timing")
     timed = time_both(bundle.model.read_bytes(), model, calibration[:1])
     others = None if trained is None else _on_others(bundle, model, evaluation, trained)
-    why = _why_not(result, timed, wish)
+    why = _why_not(result, timed, wish) or _differs(result, model, calibration[:_COMPARED_ON])
     written = None
     if not why:
         written = build_quantized(
@@ -209,6 +213,16 @@ def _on_others(bundle: Bundle, model: bytes, evaluation: Shown, trained: NDArray
     pixels, targets = evaluation.pixels[~trained], evaluation.targets[~trained]
     before, after = (logits_of(Probe(data), pixels).argmax(1) for data in (bundle.model.read_bytes(), model))
     return paired(before, after, targets)
+
+
+def _differs(result: _Result, model: bytes, pixels: NDArray[np.uint8]) -> str:
+    """How ONNX Runtime's answers here are not what the integers mean, in words: such a network is not written."""
+    network, preprocess = result.network, result.ready.preprocess
+    if not network.int8_layers():
+        return ""
+    meant = run_quantized(network, normalise(pixels, preprocess))[network.graph.outputs[0]]
+    check = check_logits(logits_of(Probe(model), pixels), Goldens(b"", pixels, meant), precision="int8")
+    return "" if check.passed else f"on this processor and ONNX Runtime it is not what its integers mean: {check.found}"
 
 
 def _why_not(result: _Result, timed: Timed, wish: Wish) -> str:
