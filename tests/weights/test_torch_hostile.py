@@ -114,6 +114,28 @@ def test_what_lies_beside_the_weights_is_passed_over_and_never_called(tmp_path, 
     assert not canary.exists()
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["runpy.run_path", "ctypes.CDLL", "importlib.import_module", "shutil.rmtree", "builtins.eval", "torch.load",
+     "socket.create_connection", "pickle.loads", "numpy.testing.os.system"],
+)  # fmt: skip
+def test_names_that_run_programs_are_refused_beside_weights_too(tmp_path, name):
+    weights = make.dictionary(**{"conv.weight": make.tensor(make.storage("0", 2))})
+    body = make.program(make.dictionary(state_dict=weights, extra=make.name(name)))
+    refused(tmp_path / "evil.pt", make.zipped(body, {"0": bytes(8)}), f"names {name}, which is", UnsafeFile)
+
+
+@pytest.mark.parametrize(
+    "name", ["mine.profile.Config", "torch.multiprocessing.Value", "builtins.slice", "net.code.Block"]
+)
+def test_names_that_only_sound_like_programs_are_passed_over(tmp_path, name):
+    weights = make.dictionary(**{"conv.weight": make.tensor(make.storage("0", 2))})
+    body = make.program(make.dictionary(state_dict=weights, extra=make.call(name)))
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(make.zipped(body, {"0": bytes(8)}))
+    assert list(read_tensors(path)) == ["conv.weight"]
+
+
 CANARY = "CANARY"
 
 
