@@ -154,7 +154,7 @@ def _ours(key: Key, images: Path, bundle: str, work: Path) -> dict[str, Any]:
 
     class Curve(Watch):
         def event(self, record: dict[str, Any]) -> None:
-            if record["event"] in ("probe", "epoch") and record.get("top1") is not None:
+            if record["event"] != "done" and record.get("top1") is not None:
                 curve.append((round(_processor_seconds() - begun, 2), record["top1"]))
 
     out = work / "runs" / "-".join(map(str, key)).replace(" ", "_")
