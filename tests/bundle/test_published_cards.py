@@ -149,5 +149,6 @@ def test_a_hub_name_opens_the_bundle_of_its_card(monkeypatch, tmp_path):
     monkeypatch.setattr(resolve, "_from_published", lambda card, *_, **__: card.name)
     monkeypatch.chdir(tmp_path)
     assert resolve.open_bundle("google/mobilenet_v2_1.0_224") == "mobilenet_v2_1.0.google"
+    assert resolve.open_bundle("https://huggingface.co/google/mobilenet_v2_1.0_224") == "mobilenet_v2_1.0.google"
     with pytest.raises(UnknownName, match=r"hf download nobody/no_net --local-dir no_net"):
         resolve.open_bundle("nobody/no_net")

@@ -113,6 +113,8 @@ def test_folds_stay_together_and_that_is_said(tmp_path):
         ('file,label\n"a"b.jpg,x\n', "line 2 is not valid CSV"),
         ("file,label,is_valid\na.jpg,x,maybe\n", "line 2: 'maybe' is neither true nor false"),
         ("file,label,split\na.jpg,x,train\na.jpg,x,test\n", "line 3: a.jpg is 'test', and 'train' in a line before"),
+        ("file,label,label\na.jpg,x,y\n", "has the column label 2 times; name one of them otherwise"),
+        ("", "has no columns; it needs file, and index or label"),
         ("file,label\n./a.jpg,x\nb/../a.jpg,y\n", r"line 3: b/../a.jpg is 'y', and 'x' in a line before"),
         ("file,label\n/home/x/gone.jpg,x\nC:\\d\\a.jpg,y\n", "listed in line 2 but not there"),
         (b"file,label\na.jpg,\xff\n", "is not UTF-8"),

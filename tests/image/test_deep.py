@@ -95,6 +95,21 @@ def test_gdal_s_nodata_is_white_and_out_of_the_range(kind, value, text):
     assert abs(found[5:] - grey((seen - seen.min()) / np.ptp(seen))).max() <= 1
 
 
+@pytest.mark.parametrize("nodata", [0, 4096, 65535])
+def test_nodata_says_nothing_about_the_bits_of_colour(nodata):
+    values = np.rint(COLOURS * 4095).astype("u2")
+    values[:5] = nodata
+    found = pixels(made.tiff(values, nodata=b"%d\0" % nodata))
+    assert abs(found[5:] - np.rint(COLOURS * 255)[5:]).max() <= 1
+    assert (found[:5] == (255 if nodata else 0)).all()
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+def test_integers_of_32_bits_without_sign(deflate):
+    values = np.rint(SLOPE * 0xFFFFFFFF).astype("u4")
+    assert abs(pixels(made.tiff(values, deflate=deflate)) - grey(SLOPE)).max() <= 1
+
+
 @pytest.mark.parametrize("text", [b"x\0", b"-9999\0", b"1e999\0", b"9" * 5000 + b"\0"])
 def test_nodata_that_no_value_has_changes_nothing(text):
     values = np.rint(SLOPE * 55537).astype("u2")  # -9999 modulo 65536 is among them

@@ -36,6 +36,11 @@ def test_failures_stand_in_their_places(model, tmp_path):
     }
 
 
+def test_other_protocols_are_named(model):
+    (outcome,) = classify_many(model, ["s3://bucket/a.jpg"], workers=1)
+    assert outcome.error == "expected http:// or https://, got s3://bucket/a.jpg; download the image first"
+
+
 def test_only_a_few_are_under_way(model):
     black = np.zeros((8, 8, 3), np.uint8)
     taken = 0
@@ -77,7 +82,10 @@ def test_walk_is_sorted_and_leaves_hidden_files_out(tmp_path):
     (tmp_path / "to a device.jpg").symlink_to("/dev/zero")
     short = [p.removeprefix(f"{tmp_path}/") for p in walk(str(tmp_path), recursive=True)]
     assert short == ["a.PNG", "b.jpg", "d/e.webp", "gone.jpg"]
-    assert len(list(walk(str(tmp_path), recursive=False))) == 3
+    passed: list[str] = []
+    assert len(list(walk(str(tmp_path), recursive=False, passed_over=passed.append))) == 3
+    assert [p.removeprefix(f"{tmp_path}/") for p in passed if p.endswith("/")] == ["d/", "link/"]
+    assert f"{tmp_path}/to a pipe.jpg" in passed
 
 
 def test_a_folder_that_cannot_be_read_fails_in_its_place(model, tmp_path):

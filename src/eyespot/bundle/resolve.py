@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from eyespot.bundle.cache import bundle_directory, cache_directory
 from eyespot.bundle.published import (
+    HUB,
     Published,
     by_hub_name,
     how_to_import,
@@ -54,7 +55,7 @@ def open_bundle(name: str | Path, *, errand: Errand = Errand()) -> Bundle:
     path = Path(name)
     if (path / CARD).is_file():
         return read(path)
-    text = os.fspath(name)
+    text = os.fspath(name).removeprefix(f"{HUB}/")
     if isinstance(name, str) and is_hub_name(text) and not path.exists():
         named = by_hub_name(text)
         if named is None:

@@ -114,7 +114,11 @@ def _columns(title: str, text: str, group: str | None) -> tuple[str, _Columns]:
             break
     else:
         names = _names(next(csv.reader([head], delimiter=next((s for s in ",;\t" if s in head), ",")), []))
-        raise UsageError(f"{title} has the columns {', '.join(names)}; it needs file, and index or label")
+        got = f"the columns {', '.join(names)}" if names else "no columns"
+        raise UsageError(f"{title} has {got}; it needs file, and index or label")
+    for name in (file, label):
+        if names.count(name) > 1:
+            raise UsageError(f"{title} has the column {name} {names.count(name)} times; name one of them otherwise")
     part = next((name for name in (*_PART, _IS_VALID) if name in names), None)
     for name in _MAYBE_PART:
         if part is None and name in names and name != label:

@@ -52,12 +52,19 @@ def _from_lab(image: Image.Image) -> Image.Image:
     return converted or image  # never None: that is for conversions in place
 
 
-_PHOTOMETRIC, _WHITE_IS_ZERO, _NODATA = 262, 0, 42113
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT, _UNSIGNED = 258, 339, 1
+_NODATA = 42113
 
 
 def _tag(image: Image.Image, number: int) -> Any:
     """A TIFF's tag; None for other images."""
     return getattr(image, "tag_v2", {}).get(number)
+
+
+def _is_unsigned_tiff(image: Image.Image) -> bool:
+    """Whether a TIFF's integers have no sign; Pillow reads 32 bits of them as if they had one."""
+    return _tag(image, _BITS_PER_SAMPLE) is not None and _tag(image, _SAMPLE_FORMAT) in (None, _UNSIGNED, (_UNSIGNED,))
 
 
 def _hidden(image: Image.Image, values: NDArray[Any]) -> NDArray[np.bool_] | None:
@@ -73,6 +80,8 @@ def _hidden(image: Image.Image, values: NDArray[Any]) -> NDArray[np.bool_] | Non
 
 def _by_range(image: Image.Image) -> Image.Image:
     values: NDArray[Any] = np.asarray(image).ravel()
+    if values.dtype == np.int32 and _is_unsigned_tiff(image):
+        values = values.view(np.uint32)
     hidden = _hidden(image, values)
     seen = values if hidden is None else values[~hidden]
     if seen.dtype.kind == "f":

@@ -19,6 +19,7 @@ from eyespot.errors import PictureError
 _NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF", "F;64BF": "F;64NF"}
 _ORDERS = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 _SHALLOW = 1 << 14  # values below use 14 bits or less, which no 16-bit image of usual exposure does
+_NODATA = 42113  # GDAL's tag
 _BLOCK = 1 << 20  # values per step
 
 
@@ -51,8 +52,14 @@ def scaled(image: Image.Image, reopen: Callable[[], ImageFile.ImageFile]) -> Ima
     libtiff hands planes over by itself.
     """
     colours = image.mode.rstrip("A")
-    extrema: Any = image.getextrema()
-    if max(high for _, high in extrema[: len(colours)]) >= _SHALLOW >> 8:
+    nodata = _nodata(image)
+    if nodata is None:
+        extrema: Any = image.getextrema()
+        most = max(high for _, high in extrema[: len(colours)])
+    else:
+        highs = np.asarray(image)[..., : len(colours)]
+        most = int(highs.max(initial=0, where=highs != nodata >> 8))
+    if most >= _SHALLOW >> 8:
         return image
     low = reopen()
     if any(tile.codec_name == "libtiff" for tile in low.tile) and getattr(low, "tag_v2", {}).get(284) == 2:
@@ -63,7 +70,8 @@ def scaled(image: Image.Image, reopen: Callable[[], ImageFile.ImageFile]) -> Ima
     low.tile = [tile._replace(args=_swapped(tile.args)) for tile in low.tile]
     low.load()
     high_bytes, low_bytes = np.asarray(image), np.asarray(low)
-    most = int((high_bytes[..., : len(colours)].astype(np.uint16) << 8 | low_bytes[..., : len(colours)]).max())
+    colour_values = high_bytes[..., : len(colours)].astype(np.uint16) << 8 | low_bytes[..., : len(colours)]
+    most = int(colour_values.max(initial=0, where=colour_values != (-1 if nodata is None else nodata)))
     white = (1 << max(8, most.bit_length())) - 1
     out = np.empty(high_bytes.size, np.uint8)
     for start in range(0, out.size, _BLOCK):
@@ -71,6 +79,12 @@ def scaled(image: Image.Image, reopen: Callable[[], ImageFile.ImageFile]) -> Ima
         values = high_bytes.reshape(-1)[part].astype(np.uint16) << 8 | low_bytes.reshape(-1)[part]
         out[part] = np.rint(np.minimum(values, white) * (255 / white))
     return Image.fromarray(out.reshape(high_bytes.shape), image.mode)
+
+
+def _nodata(image: Image.Image) -> int | None:
+    """The 16-bit value that GDAL's tag calls no measurement, which says nothing about the bits in use."""
+    text = str(getattr(image, "tag_v2", {}).get(_NODATA))[:64].strip("\0 ")
+    return int(text) if text.isdecimal() and int(text) <= 0xFFFF else None
 
 
 def _raw(tile: Any) -> str:

@@ -111,6 +111,8 @@ def read_bytes(picture: str | Path | bytes | bytearray | memoryview) -> bytes:
                 raise PictureError(f"{picture} has {size >> 20} MB, a picture may have {MAX_FILE_BYTES >> 20}")
             return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
+        if "://" in str(picture):
+            raise PictureError(f"expected http:// or https://, got {picture}; download the image first") from None
         raise PictureError(f"{picture} cannot be read: {error.strerror or error}") from None
     except ValueError as error:  # a path with a NUL byte
         raise PictureError(f"{picture!r} is not a path: {error}") from None
@@ -138,7 +140,7 @@ def walk(folder: str, *, recursive: bool, passed_over: Callable[[str], None] = l
         elif may_be_file and is_picture(name, partial(read_head, path)):
             yield path
         else:
-            passed_over(path if may_be_file else f"{path}/")
+            passed_over(f"{path}/" if os.path.isdir(path) else path)  # noqa: PTH112
 
 
 def _may_be_file(entry: os.DirEntry[str]) -> bool:
