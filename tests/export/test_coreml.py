@@ -31,7 +31,7 @@ from eyespot.lower.tensors import random_weights
 from lowered import every_op
 from mil_programs import run_package
 from quantizing import pictures, quantized
-from tolerances import QUANTIZED_LEVELS, QUANTIZED_LOGITS, SAME_WEIGHTS, relative_error
+from tolerances import QUANTIZED_LOGITS, SAME_WEIGHTS, SUMMED_LEVELS, relative_error
 
 coremltools = pytest.importorskip("coremltools")
 
@@ -123,7 +123,7 @@ def test_int8_answers_as_its_integers_mean(name, tmp_path):
     found = {name: levels.copy() for name, levels in wanted.items()}
     run_package(tmp_path / "out" / PACKAGE, pixels, found)
     apart = [np.abs(found[name].astype(int) - wanted[name]).max() for name in wanted]
-    assert max(apart) <= QUANTIZED_LEVELS
+    assert max(apart) <= SUMMED_LEVELS
 
 
 @pytest.mark.parametrize(
