@@ -70,8 +70,8 @@ DRAWN = 0.011
 # Levels of a uint8 tensor between the integer kernels of ONNX Runtime and their meaning in numpy, from the same inputs.
 # On x86 none (sums by fused products, as its kernels do). Elsewhere one, not run: products may not be fused there.
 QUANTIZED_LEVELS = 0 if platform.machine() in ("x86_64", "AMD64") else 1
-# The same of a runtime that sums in float32 between roundings (Core ML's programs, computed in numpy): a sum half way
-# between two levels may go to either (measured: 1 in sums, 0 elsewhere).
+# The same where sums and requantization are computed otherwise: in float32 between roundings (Core ML's programs), in
+# whole numbers (C). What lies half way between two levels may go to either (measured: 1).
 SUMMED_LEVELS = 1
 # What other roundings, behind layers in float or in another runtime, grow to until the logits: a share of their range.
 QUANTIZED_LOGITS = 2e-2

@@ -61,7 +61,7 @@ def test_a_bundle_that_does_not_verify_is_refused(tmp_path):
         model=other.model.read_bytes(),
         goldens=one.goldens(),
     )
-    with pytest.raises(BundleError, match=r"does not verify on onnxruntime.*logits"):
+    with pytest.raises(BundleError, match=r"does not verify on onnxruntime \(network: model.onnx is not"):
         measure([Way(one), Way(wrong)], effort=SHORT)
     refuse_unverified(Way(one))
 

@@ -18,6 +18,7 @@ from eyespot.errors import EyespotError
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _ERASE = "\r\033[K"
 _REDRAW_SECONDS = 0.1
+_LEAST_BAR = 6  # columns; less says nothing
 _QUIET_SECONDS = 0.5  # a job that is over by then draws nothing
 LOG_SECONDS = 10.0  # between the lines of a log; in a long job a tenth of its time, up to six times this
 BYTES = "bytes"  # the unit of a Progress that shows megabytes
@@ -195,8 +196,11 @@ class Progress:
 
     def _draw(self) -> None:
         share, text = self._text()
-        drawn = text if share is None else f"{bar(share, 24)} {text}"
-        click.echo(_ERASE + f"{self._headed(drawn)}"[: _columns() - 1], nl=False, err=True)
+        line = self._headed(text)
+        room = min(24, _columns() - 2 - width_of(line))  # the time left matters more than a bar
+        if share is not None and room >= _LEAST_BAR:
+            line = self._headed(f"{bar(share, room)} {text}")
+        click.echo(_ERASE + line[: _columns() - 1], nl=False, err=True)
         self._drawn, self._shown = time.monotonic(), True
 
     def _log(self) -> None:

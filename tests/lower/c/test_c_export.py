@@ -31,7 +31,7 @@ from eyespot.lower.int8.run import run_quantized
 from eyespot.lower.tensors import random_weights
 from eyespot.run.compiled_c import FLAGS, CompiledCSession, compiler, sizes_of
 from quantizing import pictures, quantized, ready
-from tolerances import QUANTIZED_LEVELS
+from tolerances import SUMMED_LEVELS
 
 if not any(shutil.which(name) for name in ("cc", "gcc", "clang")):
     pytest.skip("needs a C compiler", allow_module_level=True)
@@ -196,7 +196,7 @@ def within_a_level(small, preprocess, pixels):
         while any(source not in small.grids for source in sources):  # what lies between two grids
             sources = [i for s in sources for i in ([s] if s in small.grids else small.graph.by_name[s].inputs)]
         if same.issuperset(sources):
-            assert round(float(apart[name] / small.grids[name].scale)) <= QUANTIZED_LEVELS, name
+            assert round(float(apart[name] / small.grids[name].scale)) <= SUMMED_LEVELS, name
 
 
 def test_the_program_notices_that_it_computes_something_else(tmp_path):
