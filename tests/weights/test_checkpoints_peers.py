@@ -46,6 +46,13 @@ def network(torch, **replaced):
     return peers.liven(model, SIZE)
 
 
+def untrained(torch):
+    """The same network with other answers."""
+    model = network(torch)
+    torch.nn.init.zeros_(model.classifier[1].weight)
+    return model
+
+
 def optimizer(torch, model):
     """One that has made a step, so that it holds tensors by number."""
     made = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -114,6 +121,19 @@ def averaged(torch):
     return wrapped.module.module, wrapped.state_dict()
 
 
+def averaged_inside_lightning(torch):
+    """A module that holds the network and its average, as the hooks of Lightning have it."""
+    model, last = network(torch), untrained(torch)
+    state = {**prefixed(last.state_dict(), "model."), **prefixed(model.state_dict(), "model_ema.module.")}
+    return model, {"state_dict": state, "pytorch-lightning_version": "2.4.0"}
+
+
+def averaged_by_torch(torch):
+    model = network(torch)
+    average = torch.optim.swa_utils.AveragedModel(model)
+    return model, {"model": untrained(torch).state_dict(), "swa": average.state_dict(), "epoch": 3}
+
+
 def linear_head(torch):
     model = network(torch, classifier=torch.nn.Linear(1280, 3))
     return model, model.state_dict()
@@ -156,7 +176,8 @@ def module_under_a_key(torch):
 
 
 KINDS = [
-    torchvision_reference, lightning, compiled_lightning, distributed, compiled_and_distributed, averaged, linear_head,
+    torchvision_reference, lightning, compiled_lightning, distributed, compiled_and_distributed, averaged,
+    averaged_inside_lightning, averaged_by_torch, linear_head,
     linear_behind_dropout, mixture, other_key, whole_module, module_under_a_key,
 ]  # fmt: skip
 
@@ -181,6 +202,9 @@ def test_checkpoints_import_without_options(torch, tmp_path, kind, legacy):
     agree(torch, model, bundle)
     said = {
         "torchvision_reference": "took the network under model_ema, not the one under model",
+        "averaged_by_torch": "took the network under swa, not the one under model",
+        "averaged_inside_lightning": "left out what is not in model_ema.module.: model.features.0.0.weight, "
+        "model.features.0.1.weight, model.features.0.1.bias, …",
         "lightning": "left out what is not in model.: criterion.weight",
     }
     assert notes == ([said[kind.__name__]] if kind.__name__ in said else [])

@@ -19,6 +19,7 @@ from eyespot.weights.class_names import ClassNames
 from eyespot.weights.identify import Candidate, identify, the_one
 from eyespot.weights.keras_model import KerasModel, read_keras_model
 from eyespot.weights.names import Matched, match
+from eyespot.weights.state_dict import is_average
 from eyespot.weights.timm_models import TIMM_MODELS
 from eyespot.weights.unwrap import modules
 
@@ -119,11 +120,12 @@ def _identified(
     candidates = identify(tensors, architecture=architecture, scheme=scheme)
     if not candidates:
         within = list(_within(tensors, architecture, scheme))
-        if len(within) > 1:
+        averages = [one for one in within if is_average(one[0])]
+        if len(within) > 1 and len(averages) != 1:
             names = ", ".join(shown(prefix) for prefix, _, _ in within)
             raise WeightsError(f"the file holds {len(within)} networks, under {names}; save one of them alone")
         if within:
-            prefix, candidates, inside = within[0]
+            prefix, candidates, inside = (averages or within)[0]
             outside = [name for name in tensors if not name.startswith(prefix)]
             more = ", …" if len(outside) > 3 else ""
             say(f"left out what is not in {shown(prefix)}: {', '.join(map(shown, outside[:3]))}{more}")

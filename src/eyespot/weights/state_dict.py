@@ -14,7 +14,7 @@ from eyespot.weights.stand_in import StandIn
 from eyespot.weights.torch_names import StoredTensor
 
 # Where training scripts keep the network, best first; before all of these goes an average of the weights over training
-# (any key with the word "ema"), because it is what the script itself evaluates.
+# (any key with the word "ema" or "swa"), because it is what the script itself evaluates.
 KEYS = (
     "state_dict", "model_state_dict", "model_state", "model", "net_state_dict", "net_state", "net", "network", "module",
     "weights", "params", "backbone",
@@ -93,9 +93,14 @@ def _classes(objects: Mapping[object, object]) -> ClassNames | None:
     return None
 
 
+def is_average(key: str) -> bool:
+    """Whether a key or prefix says that the weights under it are averages over training."""
+    return not {"ema", "swa"}.isdisjoint(re.split(r"[\W_]+", key.lower()))
+
+
 def _rank(key: str) -> int:
     """0 for averaged weights, then the place among ``KEYS``; beyond their number for a key that says nothing."""
-    if "ema" in re.split(r"[\W_]+", key.lower()):
+    if is_average(key):
         return 0
     return KEYS.index(key) + 1 if key in KEYS else len(KEYS) + 1
 
