@@ -71,14 +71,15 @@ def test_verify(tiny, tmp_path):
     assert "FAILS" in text
 
 
-def test_verify_notices_a_model_that_is_not_its_weights(tmp_path, tiny):
+@pytest.mark.parametrize("classes", [5, 10, 13])
+def test_verify_notices_a_model_that_is_not_its_weights(tmp_path, tiny, classes):
     """The hashes are right and the file is sound, but the network is another one: the goldens tell."""
     import eyespot
     from conftest import make_bundle
     from eyespot.bundle.store import read, write
     from eyespot.run.verify import verify
 
-    other = make_bundle(tmp_path / "other", seed=5)
+    other = make_bundle(tmp_path / "other", seed=5, classes=classes)
     mixed = write(
         tmp_path / "mixed",
         tiny.card,

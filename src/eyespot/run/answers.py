@@ -71,6 +71,8 @@ def check_logits(
     precision: the card's. In int8 a label may also be one that the reference finds as likely, within the budget.
     equal_levels: of a network in int8 that computes whole numbers alone.
     """
+    if logits.shape != goldens.logits.shape:
+        return Check("logits", False, f"have the shape {logits.shape}, the reference's {goldens.logits.shape}")
     int8 = precision == "int8" and not equal_levels
     nearest = _OPENVINO if runtime == "openvino" else INT8_BUDGET
     exact = INTEGER_BUDGET if equal_levels else LOGITS_BUDGET

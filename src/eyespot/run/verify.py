@@ -39,7 +39,8 @@ def verify(bundle: Bundle, *, runtime: str = "onnxruntime") -> list[Check]:
     expected = int(goldens.logits[0].argmax())
     names = bundle.labels.names
     first = int(bundle.labels.background)
-    found = f"the stored photograph is {names[label - first] if label >= first else 'background'}"
+    name = "background" if label < first else names[label - first] if label - first < len(names) else f"class {label}"
+    found = f"the stored photograph is {name}"
     checks.append(Check("label", label == expected, found))
     return checks
 
