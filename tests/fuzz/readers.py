@@ -76,9 +76,33 @@ def recipe(data: bytes) -> None:
     assert Recipe.from_toml(read.to_toml()) == read
 
 
+def onnx(data: bytes) -> None:
+    from eyespot.weights.onnx.graph import to_graph
+    from eyespot.weights.onnx.model import read_onnx
+
+    cost(to_graph(read_onnx(data)).graph)
+
+
+def darknet(data: bytes) -> None:
+    from eyespot.weights.darknet_cfg import read_cfg
+    from eyespot.weights.darknet_weights import read_weights
+
+    text, _, weights = data.partition(b"\0")
+    read_weights(weights, read_cfg(text.decode("utf-8", "replace")).graph)
+
+
+def coco(data: bytes) -> None:
+    from eyespot.data.coco import read_instances, read_results
+    from eyespot.tasks.detect.figures import detection_figures
+
+    first, _, second = data.partition(b"\0")
+    instances = read_instances(_in_file("instances.json", first))
+    detection_figures(read_results(_in_file("results.json", second), instances), instances)
+
+
 READERS: dict[str, Callable[[bytes], None]] = {
     "card": card, "graph": graph, "torch": torch, "h5": h5, "keras_config": keras_config, "csv": table, "tar": tar,
-    "recipe": recipe,
+    "recipe": recipe, "onnx": onnx, "darknet": darknet, "coco": coco,
 }  # fmt: skip
 
 

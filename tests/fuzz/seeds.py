@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import sys
 import tarfile
 from pathlib import Path
@@ -18,6 +19,8 @@ from eyespot.core.card import Card  # noqa: E402
 from eyespot.core.pixels import torchvision_preprocess  # noqa: E402
 from eyespot.core.recipe import Recipe  # noqa: E402
 from eyespot.core.sketch import Sketch  # noqa: E402
+from eyespot.lower.onnx import to_onnx  # noqa: E402
+from eyespot.lower.tensors import random_weights  # noqa: E402
 
 
 def write(reader: str, **files: bytes) -> None:
@@ -56,6 +59,12 @@ def main() -> None:
     layer = {"class_name": "Dense", "config": {"name": "dense", "units": 3, "activation": "softmax"}}
     model = {"class_name": "Sequential", "config": {"name": "m", "layers": [layer]}}
     write("keras_config", dense=json.dumps(model).encode())
+    write("onnx", tiny=to_onnx(graph, random_weights(graph)))
+    cfg = b"[net]\nwidth=8\nheight=8\n[convolutional]\nfilters=7\nsize=1\n[yolo]\nanchors=1,2\nnum=1\nclasses=2\n"
+    write("darknet", tiny=cfg + b"\0" + struct.pack("<3iQ28f", 0, 2, 5, 0, *[0.5] * 28))
+    box = {"image_id": 1, "category_id": 3, "bbox": [2, 2, 5, 5]}
+    instances = {"images": [{"id": 1}], "categories": [{"id": 3, "name": "dog"}], "annotations": [box]}
+    write("coco", one=json.dumps(instances).encode() + b"\0" + json.dumps([{**box, "score": 0.9}]).encode())
 
 
 if __name__ == "__main__":
