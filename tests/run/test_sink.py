@@ -241,6 +241,16 @@ def test_stray_quotes_are_named_and_nothing_is_cut(tmp_path, last):
     assert run(path, ["new.jpg"]) == 1
 
 
+def test_a_csv_that_a_spreadsheet_saved_again_goes_on(tmp_path):
+    """With a byte order mark and Windows' line ends."""
+    path = tmp_path / "o.csv"
+    run(path, ["a.jpg", "b.jpg"])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    before = path.read_bytes()
+    assert run(path, ["b.jpg", "c.jpg"]) == 1
+    assert path.read_bytes().startswith(before)
+
+
 def test_a_stray_quote_that_opens_a_field_to_the_end_of_the_file_is_damage(tmp_path):
     """Where no other quote follows; a name of two lines whose record was cut off there is none."""
     path = tmp_path / "o.csv"

@@ -122,7 +122,8 @@ class Csv:
             nonlocal is_exhausted
             for line in file:
                 lines.append(line)
-                yield line.decode("utf-8", "surrogateescape")
+                text = line.decode("utf-8", "surrogateescape")
+                yield text.removeprefix("\ufeff") if start == len(lines) == 1 else text
             is_exhausted = True
 
         rows = csv.reader(texts(), strict=True)
