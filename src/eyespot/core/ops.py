@@ -68,6 +68,11 @@ def _feature_map(op: Op, shape: Shape) -> tuple[int, int, int]:
 
 
 def _windows(op: Op, size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair = (1, 1)) -> Pair:
+    if min(*kernel, *stride, *dilation) < 1 or min(padding) < 0:
+        raise GraphError(
+            f"expected a kernel, stride and dilation from 1 on and padding from 0 on for {op.kind}, got {kernel}, "
+            f"{stride}, {dilation} and {padding}"
+        )
     top, left, bottom, right = padding
     height = (size[0] + top + bottom - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1
     width = (size[1] + left + right - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1
@@ -91,7 +96,7 @@ class Conv2d(Op):
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
         channels, height, width = _feature_map(self, inputs[0])
-        if channels % self.groups or self.channels % self.groups:
+        if self.groups < 1 or channels % self.groups or self.channels % self.groups:
             raise GraphError(f"conv2d: {channels} → {self.channels} channels do not divide into {self.groups} groups")
         return self.channels, *_windows(self, (height, width), self.kernel, self.stride, self.padding, self.dilation)
 
@@ -319,7 +324,7 @@ class Shuffle(Op):
     groups: int = 2
 
     def infer(self, inputs: Sequence[Shape]) -> Shape:
-        if inputs[0][0] % self.groups:
+        if self.groups < 1 or inputs[0][0] % self.groups:
             raise GraphError(f"shuffle: {inputs[0][0]} channels do not divide into {self.groups} groups")
         return inputs[0]
 
@@ -374,7 +379,20 @@ def op_from_json(kind: str, attributes: Mapping[str, object]) -> Op:
     cls = VOCABULARY.get(kind)
     if cls is None:
         raise GraphError(f"unknown op {kind!r}; this eyespot knows {', '.join(VOCABULARY)}")
-    unknown = attributes.keys() - {f.name for f in fields(cls)}
+    defaults = {f.name: f.default for f in fields(cls)}
+    unknown = attributes.keys() - defaults.keys()
     if unknown:
         raise GraphError(f"{kind} has no attribute {', '.join(sorted(unknown))}")
+    for name, value in attributes.items():
+        if not _is_like(value, defaults[name]):
+            raise GraphError(f"expected {name} of {kind} to be like {defaults[name]!r}, got {str(value)[:60]!r}")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in attributes.items()})
+
+
+def _is_like(value: object, default: object) -> bool:
+    """Whether a value out of JSON is of the kind of an attribute's default."""
+    if isinstance(default, tuple):
+        return isinstance(value, list | tuple) and len(value) == len(default) and all(type(n) is int for n in value)
+    if isinstance(default, float):
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    return type(value) is type(default)
