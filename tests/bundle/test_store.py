@@ -14,6 +14,7 @@ from eyespot.bundle.store import REQUIRED, read, sha256
 from eyespot.core.card import Card
 from eyespot.core.cost import cost
 from eyespot.errors import BundleError, EyespotError, HashMismatch, UsageError
+from eyespot.run.predict import Model
 from eyespot.run.verify import verify
 
 
@@ -179,6 +180,23 @@ def test_a_network_that_is_not_the_weights_is_found_though_all_hashes_fit(tmp_pa
     assert [name for name, check in checks.items() if not check.passed] == ["network"]
     assert "model.onnx is not what the card's graph and the weights give" in checks["network"].found
     assert all(check.passed for check in verify(honest))
+    with pytest.raises(BundleError, match=r"model\.onnx is not what the card's graph and the weights give"):
+        Model(read(swapped))
+    Model(honest).close()
+
+
+def test_a_network_that_another_eyespot_wrote_in_other_bytes_is_known_by_its_answers(tmp_path):
+    from eyespot.lower.onnx import to_onnx
+
+    bundle = make_bundle(tmp_path / "made")
+    other = to_onnx(bundle.card.graph, bundle.weights(), preprocess=bundle.card.preprocess, metadata={"older": "yes"})
+    (bundle.path / "model.onnx").write_bytes(other)
+    card = bundle.card.with_files({**bundle.card.files, "model.onnx": sha256(bundle.path / "model.onnx")})
+    (bundle.path / "card.json").write_text(card.to_text())
+    checks = {check.name: check for check in verify(read(bundle.path))}
+    assert all(check.passed for check in checks.values())
+    assert "another eyespot wrote it" in checks["network"].found
+    Model(read(bundle.path)).close()
 
 
 def _mutations(value, chance):

@@ -13,6 +13,8 @@ import atheris
 with atheris.instrument_imports(include=["eyespot", "tomllib", "tarfile", "csv"]):
     import readers
 
+    from eyespot.weights.keras_h5_child import bound_memory
+
 CORPUS = Path(__file__).parent / "corpus"
 
 
@@ -26,6 +28,8 @@ def main() -> None:
     flags = [f"-max_total_time={given.seconds}", "-timeout=10", "-rss_limit_mb=2048", "-max_len=65536", "-verbosity=1"]
     if given.corpus is None:
         flags.append("-runs=-1")
+    if given.reader == "h5":  # as the process of its own that reads such files
+        bound_memory(1 << 30)
     atheris.Setup([sys.argv[0], *flags, *folders], lambda data: readers.one(given.reader, data))
     atheris.Fuzz()
 

@@ -1,6 +1,8 @@
 """The readers of strangers' files under a fuzzer that follows coverage, from the small corpus in the tree."""
 
+import contextlib
 import importlib.util
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,10 @@ from pathlib import Path
 import pytest
 import readers
 
+from eyespot.errors import EyespotError
+from eyespot.weights.keras_h5 import read_keras_h5
+
+MOST_MEMORY = 2 << 20  # kB
 HERE = Path(__file__).parent
 CORPUS = sorted(path for path in (HERE / "corpus").rglob("*") if path.is_file())
 
@@ -16,6 +22,10 @@ CORPUS = sorted(path for path in (HERE / "corpus").rglob("*") if path.is_file())
 def test_the_corpus_ends_well(path):
     if path.parent.name == "h5":
         pytest.importorskip("h5py")
+        with contextlib.suppress(EyespotError):
+            read_keras_h5(path)  # in a process of its own, whose memory is bounded
+        assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < MOST_MEMORY
+        return
     readers.one(path.parent.name, path.read_bytes())
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+pytest.importorskip("torch")
 from eyespot.core.recipe import Recipe
 from eyespot.data.split import TRAIN, VALIDATION
 from eyespot.errors import EyespotError

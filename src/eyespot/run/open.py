@@ -22,8 +22,13 @@ def open_session(bundle: Bundle, *, runtime: str = "onnxruntime", threads: int |
     which light networks gain nothing), whichever turns out faster while it works; see ``thread_search``. A number is
     obeyed. For throughput open it with 1 and call it from as many threads as there are cores.
 
+    BundleError for a network that is not that of the bundle's card and weights (looked at once; ``same_network``).
     RuntimeFailure for a bundle in int8 that this processor's kernels get wrong; see ``first_use``.
     """
+    if runtime != "reference":
+        from eyespot.run.same_network import check_network_once
+
+        check_network_once(bundle)
     session = open_unchecked(bundle, runtime=runtime, threads=threads)
     if bundle.card.precision == "int8" and runtime != "reference":
         from eyespot.run.first_use import check_first_use

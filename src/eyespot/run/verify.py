@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 
-from eyespot.bundle.store import MODEL, Bundle
+from eyespot.bundle.store import Bundle
 from eyespot.image.prepare import decode_and_prepare
 from eyespot.run.answers import Check, check_answers
 from eyespot.run.open import open_unchecked
+from eyespot.run.same_network import same_network
 
 __all__ = ["Check", "verify"]
 
@@ -25,7 +24,7 @@ def verify(bundle: Bundle, *, runtime: str = "onnxruntime") -> list[Check]:
     """
     goldens = bundle.goldens()
     checks = [Check("files", True, f"{len(bundle.card.files)} files have the sha256 that the card promises")]
-    checks.append(_same_network(bundle))
+    checks.append(same_network(bundle))
     with open_unchecked(bundle, runtime=runtime) as session:
         logits = session.run(goldens.pixels)
         pixels = decode_and_prepare(goldens.jpeg, bundle.card.preprocess).pixels
@@ -43,20 +42,3 @@ def verify(bundle: Bundle, *, runtime: str = "onnxruntime") -> list[Check]:
     found = f"the stored photograph is {name}"
     checks.append(Check("label", label == expected, found))
     return checks
-
-
-def _same_network(bundle: Bundle) -> Check:
-    """Whether model.onnx computes what card and weights say: equal bytes.
-
-    Hashes and goldens only say that nothing changed since somebody wrote them; this says that it is one network.
-    """
-    from eyespot.bundle.build import model_of
-
-    same = hashlib.sha256(model_of(bundle)).hexdigest() == bundle.card.files[MODEL]
-    if same:
-        return Check("network", True, f"{MODEL} is what the card's graph and the weights give, byte for byte")
-    return Check(
-        "network", False,
-        f"{MODEL} is not what the card's graph and the weights give; import the weights again, or with the eyespot "
-        "that made the bundle, if it is an older one",
-    )  # fmt: skip

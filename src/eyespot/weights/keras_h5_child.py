@@ -16,13 +16,16 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from eyespot.errors import UnsafeFile, WeightsError
-from eyespot.weights.arrays import Array, Budget, shown
+from eyespot.weights.arrays import UNFOLD, Array, Budget, shown
 from eyespot.weights.keras_config import MAX_BYTES
 from eyespot.weights.keras_h5_layers import array, layers_root, member, read_layers
+
+_ROOM = 1 << 30  # bytes of memory for the library itself
 
 
 def main(path: str, out: BinaryIO) -> None:
     """Writes one line of JSON: {"unsafe": bool, "error": text}, or all but the tensors' values, which follow it."""
+    bound_memory(_ROOM + 4 * UNFOLD * Path(path).stat().st_size)
     try:
         tensors, config, names, training = read(Path(path))
     except WeightsError as error:
@@ -34,6 +37,22 @@ def main(path: str, out: BinaryIO) -> None:
     )
     for tensor in tensors.values():
         out.write(tensor.tobytes())
+
+
+def bound_memory(room: int) -> None:
+    """Lets this process take ``room`` bytes more than it has, where the system can be asked to.
+
+    A damaged file of 4 kB made the HDF5 library ask for 4 GB, before anything of it could be checked.
+    """
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        limit = pages * resource.getpagesize() + room
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (limit if hard < 0 else min(limit, hard), hard))
+    except (ImportError, OSError, ValueError):  # no such limits here
+        return
 
 
 class Contents(NamedTuple):
