@@ -1,4 +1,7 @@
-"""What is fuzzed: each reader as a function of bytes, that may raise nothing but our own errors, in one line."""
+"""What is fuzzed: each reader as a function of bytes, that may raise nothing but our own errors, in one line.
+
+All is imported here: the fuzzer follows the code of modules that are imported before it begins.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,16 @@ from eyespot.core.card import Card
 from eyespot.core.cost import cost
 from eyespot.core.graph import Graph
 from eyespot.core.recipe import Recipe
+from eyespot.data.coco import read_instances, read_results
 from eyespot.data.source import open_source
 from eyespot.errors import EyespotError, GraphError
+from eyespot.tasks.detect.figures import detection_figures
+from eyespot.weights.darknet_cfg import read_cfg
+from eyespot.weights.darknet_weights import read_weights
+from eyespot.weights.keras_config import DAMAGED, layer_names, parse
+from eyespot.weights.keras_h5_child import read as read_h5
+from eyespot.weights.onnx.graph import to_graph
+from eyespot.weights.onnx.model import read_onnx
 from eyespot.weights.torch_file import read_torch
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="eyespot-fuzz-"))
@@ -48,14 +59,10 @@ def torch(data: bytes) -> None:
 
 def h5(data: bytes) -> None:
     """The child's work, in this process."""
-    from eyespot.weights.keras_h5_child import read
-
-    read(_in_file("w.h5", data))
+    read_h5(_in_file("w.h5", data))
 
 
 def keras_config(data: bytes) -> None:
-    from eyespot.weights.keras_config import DAMAGED, layer_names, parse
-
     with contextlib.suppress(*DAMAGED):
         layer_names(parse(data.decode("utf-8", "replace")))
 
@@ -77,24 +84,15 @@ def recipe(data: bytes) -> None:
 
 
 def onnx(data: bytes) -> None:
-    from eyespot.weights.onnx.graph import to_graph
-    from eyespot.weights.onnx.model import read_onnx
-
     cost(to_graph(read_onnx(data)).graph)
 
 
 def darknet(data: bytes) -> None:
-    from eyespot.weights.darknet_cfg import read_cfg
-    from eyespot.weights.darknet_weights import read_weights
-
     text, _, weights = data.partition(b"\0")
     read_weights(weights, read_cfg(text.decode("utf-8", "replace")).graph)
 
 
 def coco(data: bytes) -> None:
-    from eyespot.data.coco import read_instances, read_results
-    from eyespot.tasks.detect.figures import detection_figures
-
     first, _, second = data.partition(b"\0")
     instances = read_instances(_in_file("instances.json", first))
     detection_figures(read_results(_in_file("results.json", second), instances), instances)
