@@ -36,6 +36,16 @@ def test_a_label_is_not_guessed(tmp_path, known, asked):
         table(tmp_path, f"file,label\na.jpg,{asked}\n", labels=Labels(known))
 
 
+def test_two_spellings_of_which_the_model_knows_one_are_not_one_label(tmp_path):
+    labels = Labels(("a", "x"))
+    with pytest.raises(UsageError, match=r"line 3: expected labels that the model tells apart, got 'a' and 'A'"):
+        table(tmp_path, "file,label\na.jpg,a\nb.jpg,A\nc.jpg,x\n", labels=labels)
+    with pytest.raises(UsageError, match="expected classes that the model tells apart, got 'a' and 'A'"):
+        open_source(fill(tmp_path / "f", {f"{name}/1.jpg": b"" for name in ("a", "A", "x")}), labels=labels)
+    only = table(tmp_path, "file,label\na.jpg,A\nb.jpg,x\n", labels=labels)
+    assert labelled(only) == {"a.jpg": "a", "b.jpg": "x"}
+
+
 def test_spelling_does_not_matter_where_it_means_one_label(tmp_path):
     source = table(
         tmp_path, "file,label\na.jpg,grey_WOLF\nb.jpg,n1\n", labels=Labels(("Grey-wolf", "fox"), ("n0", "n1"))

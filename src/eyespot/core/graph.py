@@ -156,7 +156,10 @@ class Graph:
     def from_json(cls, data: Mapping[str, Any]) -> Graph:
         """The graph that ``to_json`` wrote; shapes are computed afresh. GraphError when it is not one."""
         try:
-            shapes: dict[str, Shape] = {INPUT: tuple(data["input"])}
+            given = data["input"]
+            if not isinstance(given, list | tuple) or not given or not all(type(n) is int and n > 0 for n in given):
+                raise GraphError(f"expected an input of whole numbers from 1 on, got {str(given)[:60]!r}")
+            shapes: dict[str, Shape] = {INPUT: tuple(given)}
             nodes = []
             for name, kind, inputs, attributes, *rest in data["nodes"]:
                 op = op_from_json(kind, attributes)

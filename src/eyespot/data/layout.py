@@ -62,6 +62,15 @@ class LabelLookup:
         """The index of a label; None when there is none, or more than one."""
         return self._exact.get(one_form(text), self._plain.get(plain(text)))
 
+    def mistaken(self, texts: Iterable[str]) -> tuple[str, str] | None:
+        """Two texts of one label that differ in their spelling alone; only the first is spelled as the label is."""
+        exact = {plain(text): text for text in texts if one_form(text) in self._exact}
+        for text in texts:
+            other = exact.get(plain(text))
+            if other is not None and one_form(text) not in self._exact and self.find(text) == self.find(other):
+                return other, text
+        return None
+
 
 def one_form(text: str) -> str:
     """A name in composed form: macOS writes é as two signs in names of files, others as one."""

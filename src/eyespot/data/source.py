@@ -165,6 +165,11 @@ def _targets(path: Path, classes: set[str], labels: Labels) -> dict[str, int]:
             f"{path}: the class {unknown[0]!r} ({len(unknown)} of {len(places)} folders) is none of the model's "
             f"{len(labels)} labels ({', '.join(labels.names[:3])}, …); rename the folders, or take another model"
         )
+    if (mistaken := lookup.mistaken(sorted(places))) is not None:
+        raise UsageError(
+            f"{path}: expected classes that the model tells apart, got {mistaken[0]!r} and {mistaken[1]!r}, of which "
+            "it knows the first; rename or take out the other"
+        )
     return {name: index for name, index in places.items() if index is not None}
 
 

@@ -179,7 +179,13 @@ class _Rows:
         if target is None:
             hint = "; a column of outputs' numbers is called index" if label.isdecimal() else ""
             raise UsageError(f"{self._title} line {line}: {label!r} is none of the model's {count} labels{hint}")
-        self._found.targets[str(target) if is_index else label] = target
+        key, targets = str(target) if is_index else label, self._found.targets
+        is_new, targets[key] = key not in targets, target
+        if is_new and not is_index and (mistaken := self._known.mistaken(list(targets))) is not None:
+            raise UsageError(
+                f"{self._title} line {line}: expected labels that the model tells apart, got {mistaken[0]!r} and "
+                f"{mistaken[1]!r}, of which it knows the first; rename or take out the other"
+            )
 
     def _part(self, line: int, row: dict[str, str]) -> str | None:
         column = self._columns.part
