@@ -74,9 +74,10 @@ def test_verify(tiny, tmp_path):
 @pytest.mark.parametrize("classes", [5, 10, 13])
 def test_verify_notices_a_model_that_is_not_its_weights(tmp_path, tiny, classes):
     """The hashes are right and the file is sound, but the network is another one: the goldens tell."""
-    import eyespot
     from conftest import make_bundle
     from eyespot.bundle.store import read, write
+    from eyespot.errors import BundleError
+    from eyespot.run.predict import load
     from eyespot.run.verify import verify
 
     other = make_bundle(tmp_path / "other", seed=5, classes=classes)
@@ -92,7 +93,8 @@ def test_verify_notices_a_model_that_is_not_its_weights(tmp_path, tiny, classes)
     assert checks["files"]
     assert not checks["logits"]
     assert {check.name: check.passed for check in verify(read(mixed.path), runtime="reference")}["logits"]
-    assert eyespot.load(mixed.path).bundle.card.name == "tiny.test"
+    with pytest.raises(BundleError, match=r"model\.onnx is not what the card's graph and the weights give"):
+        load(mixed.path)
 
 
 def test_evaluate(tiny, tmp_path):
