@@ -255,4 +255,5 @@ def test_files_of_torchs_exporter_are_read(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, of this exporter
         torch.onnx.export(getattr(models, name)(weights=None).eval(), (torch.rand(1, 3, 96, 96),), file, dynamo=False)
-    read(file.getvalue())
+    network = read(file.getvalue())
+    assert [network.graph.shape(output) for output in network.graph.outputs] == [(1000,)]
